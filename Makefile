@@ -1,0 +1,58 @@
+# `make` lists the targets. They use .venv, which ./start.sh and ./test.sh make.
+PY := .venv/bin/python
+# As the tests: no .env is read, no real database touched.
+CHECK_ENV := DJANGO_SETTINGS_MODULE=cronsched.testing.settings TEST_DATABASE_URL=sqlite:///instance/check.db
+MANAGE := $(CHECK_ENV) $(PY) manage.py
+
+.DEFAULT_GOAL := help
+.PHONY: help dev test check tools format lint types imports django-checks schema-check fix schema nightly clean-start clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+dev: ## the product on this machine, as ./start.sh, with DEBUG
+	DEBUG=true ./start.sh
+
+test: ## the suite on SQLite, as ./test.sh
+	./test.sh
+
+check: tools format lint types imports django-checks schema-check ## all that reads the code without running it
+
+tools:
+	@$(PY) -c 'import mypy, ruff' 2>/dev/null || ./test.sh --version
+
+format:
+	$(PY) -m ruff format --check .
+
+lint:
+	$(PY) -m ruff check .
+
+types:
+	$(PY) -m mypy .
+
+imports:
+	$(PY) -c 'from importlinter.cli import lint_imports_command as check; check()' --no-logo
+
+django-checks:
+	$(MANAGE) check --fail-level WARNING
+	$(MANAGE) makemigrations --check --dry-run
+
+schema-check:
+	$(MANAGE) spectacular --validate --fail-on-warn --file /dev/null
+
+fix: tools ## format, and repair what ruff can
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+schema: tools ## the OpenAPI document, to openapi.yaml
+	$(MANAGE) spectacular --validate --fail-on-warn --file openapi.yaml
+
+nightly: tools ## everything everywhere, slow tests included; writes docs/nightly.md
+	$(PY) tests/nightly.py
+
+clean-start: ## ./start.sh and ./test.sh in a bare copy: no cache, no compiler, an empty home
+	python3 tests/clean_start.py
+
+clean: ## what tools leave behind; .venv, .env and instance/ stay
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis htmlcov .coverage staticfiles
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,143 @@
+"""Users: all of them for admins; for everybody else their own profile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from axes.models import AccessAttempt
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesDropdownFilter
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminPasswordWidget
+
+from accounts import services
+from accounts.models import User
+from accounts.roles import Role, is_admin, may_view_user
+from cronsched.core import clock
+from cronsched.core.admin import AdminsOnly, ReadOnlyAdmin, ServiceAdmin, ServiceForm
+from cronsched.core.admin_display import badge, moment
+
+ROLE_COLOURS = {Role.ADMIN.value: "primary", Role.USER.value: "info"}
+
+
+class UserForm(ServiceForm):
+    aliases: ClassVar[Mapping[str, str]] = {"password": "new_password"}
+
+    # Never a field of the model: that one holds the hash.
+    new_password = forms.CharField(
+        label=_("Password"),
+        required=False,
+        strip=False,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+        help_text=_("At least 6 characters. On a user who is there: leave it empty to keep the password."),
+    )
+
+    class Meta:
+        model = User
+        fields: ClassVar[list[str]] = ["username", "email", "role", "is_active"]
+
+
+@admin.register(User)
+class UserAdmin(ServiceAdmin):
+    form = UserForm
+    list_display = ("username", "email", "role_label", "is_active", "last_seen", "created")
+    list_filter = (("role", ChoicesDropdownFilter), ("is_active", BooleanRadioFilter))
+    search_fields = ("username_key", "email_key")
+    actions = ("activate", "deactivate", "delete_selected")
+    add_fieldsets = ((None, {"fields": ("username", "email", "new_password", "role")}),)
+    fieldsets = (
+        (None, {"fields": ("username", "email", "new_password", "role", "is_active")}),
+        (_("Dates"), {"fields": ("last_seen", "created", "updated_at")}),
+    )
+    own_fieldsets = ((None, {"fields": ("username", "email", "role_label", "created")}),)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
+        users: QuerySet[User] = super().get_queryset(request)
+        return users if is_admin(request.user) else users.filter(pk=actor(request).pk)
+
+    def get_fieldsets(self, request: HttpRequest, obj: User | None = None) -> Any:
+        return super().get_fieldsets(request, obj) if is_admin(request.user) else self.own_fieldsets
+
+    def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
+        fixed = ("role_label", "last_seen", "created", "updated_at")
+        return ("username", *fixed) if obj else fixed
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return is_admin(request.user)
+
+    def has_view_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        if obj is None:
+            return is_admin(request.user)
+        return may_view_user(request.user, user_id=obj.pk)
+
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Everybody may change their own address; `get_fieldsets` offers no more to who is no admin."""
+        return self.has_view_permission(request, obj)
+
+    def create(self, request: HttpRequest, data: dict[str, Any]) -> User:
+        given = {name: data.get(name, "") for name in ("username", "email", "password")}
+        role = data.get("role", Role.VIEWER)
+        return services.register_user(**given, role=role, by=actor(request), now=clock.now())
+
+    def update(self, request: HttpRequest, obj: Any, data: dict[str, Any]) -> User:
+        return services.update_user(obj, changes=data, by=actor(request), now=clock.now()).user
+
+    def remove(self, request: HttpRequest, obj: Any) -> None:
+        services.delete_user(obj, by=actor(request), now=clock.now())
+
+    def response_post_save_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
+        if is_admin(request.user):
+            return super().response_post_save_change(request, obj)
+        return HttpResponseRedirect(self.url("change", obj.pk))
+
+    @admin.action(permissions=["change"], description=_("Activate"))
+    def activate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        self._set_active(request, queryset, True, gettext("Activated"))
+
+    @admin.action(permissions=["change"], description=_("Deactivate"))
+    def deactivate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        self._set_active(request, queryset, False, gettext("Deactivated"))
+
+    def _set_active(self, request: HttpRequest, users: QuerySet[User], value: bool, done: str) -> None:
+        self.apply_each(
+            request, users, lambda user: self.update(request, user, {"is_active": value}), done=done
+        )
+
+    @display(description=_("role"), ordering="role")
+    def role_label(self, obj: User) -> str:
+        return badge(obj.role, obj.get_role_display(), colours=ROLE_COLOURS)
+
+    @display(description=_("last sign-in"), ordering="last_login")
+    def last_seen(self, obj: User) -> str:
+        return moment(obj.last_login, now=clock.now())
+
+    @display(description=_("created"), ordering="created_at")
+    def created(self, obj: User) -> str:
+        return moment(obj.created_at, now=clock.now())
+
+
+@admin.register(AccessAttempt)
+class FailedSignInAdmin(AdminsOnly, ReadOnlyAdmin):
+    """Failed sign-ins as django-axes counts them, without what was typed."""
+
+    list_display = ("attempt_time", "username", "ip_address", "failures_since_start", "path_info")
+    search_fields = ("username", "ip_address")
+    fields = (*list_display, "user_agent")
+    actions = ("unlock",)
+
+    @admin.action(description=_("Unlock: forget these failures"))
+    def unlock(self, request: HttpRequest, queryset: QuerySet[AccessAttempt]) -> None:
+        count = queryset.delete()[0]
+        self.message_user(request, gettext("Unlocked: %d.") % count, messages.SUCCESS)
+
+
+def actor(request: HttpRequest) -> User:
+    """Who is signed in, for the services' `by`."""
+    assert isinstance(request.user, User)  # noqa: S101 - the site lets nobody else in
+    return request.user

@@ -1,0 +1,122 @@
+"""The shapes of people and sign-ins; what the values may be is accounts.validation's."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from accounts.models import JOBS_TABLE_COLUMNS, User
+from accounts.roles import Role
+from accounts.validation import EMAIL_MAX, PASSWORD_MIN, USERNAME_MAX, USERNAME_MIN
+from cronsched.core.api.fields import ContractModelSerializer, ContractSerializer, FlagField, TextField
+
+_USERNAME = {
+    "type": "string",
+    "minLength": USERNAME_MIN,
+    "maxLength": USERNAME_MAX,
+    "pattern": f"^[A-Za-z0-9_]{{{USERNAME_MIN},{USERNAME_MAX}}}$",
+    "description": "Letters, digits and underscores.",
+    "example": "john_doe",
+}
+_EMAIL = {"type": "string", "format": "email", "maxLength": EMAIL_MAX, "example": "john@example.com"}
+_PASSWORD = {"type": "string", "minLength": PASSWORD_MIN, "example": "secure_password"}
+_ROLE = {"type": "string", "enum": list(Role.values), "example": "user"}
+
+
+class _AsSent(serializers.Field[Any, Any, Any, Any]):
+    """Any value but null: the service has the words for what is wrong with it."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        return data
+
+
+@extend_schema_field(_USERNAME)
+class UsernameField(_AsSent):
+    pass
+
+
+@extend_schema_field(_EMAIL)
+class EmailField(_AsSent):
+    pass
+
+
+@extend_schema_field(_PASSWORD)
+class PasswordField(_AsSent):
+    pass
+
+
+@extend_schema_field(_ROLE)
+class RoleField(_AsSent):
+    pass
+
+
+class UserSerializer(ContractModelSerializer):
+    class Meta:
+        model = User
+        fields = ("id", "username", "email", "role", "is_active", "created_at", "updated_at")
+        read_only_fields = fields
+
+
+class LoginSerializer(ContractSerializer):
+    """One of `username` and `email`; `username` may hold an address, too."""
+
+    request_schema: ClassVar[dict[str, Any]] = {
+        "anyOf": [{"required": ["username"]}, {"required": ["email"]}]
+    }
+
+    username = TextField(required=False)
+    email = TextField(required=False)
+    password = TextField(trim_whitespace=False)
+
+    def validate(self, attrs: dict[str, str]) -> dict[str, str]:
+        identifier = attrs.get("username") or attrs.get("email")
+        if not identifier:
+            raise serializers.ValidationError({"username": ["Send a username or an email."]})
+        return {"identifier": identifier, "password": attrs["password"]}
+
+
+class LoginFormSerializer(ContractSerializer):
+    username = TextField()
+    password = TextField(trim_whitespace=False)
+
+
+class RefreshTokenSerializer(ContractSerializer):
+    refresh_token = TextField(required=False)
+
+
+class RegisterSerializer(ContractSerializer):
+    username = UsernameField()
+    email = EmailField()
+    password = PasswordField()
+    role = RoleField(required=False)
+
+
+class UserUpdateSerializer(ContractSerializer):
+    # For the document only: what is sent goes to the service as it is.
+    request_schema: ClassVar[dict[str, Any]] = {"minProperties": 1}
+
+    email = EmailField(required=False)
+    password = PasswordField(required=False)
+    role = RoleField(required=False, help_text="Admins only.")
+    is_active = FlagField(required=False, help_text="Admins only.")
+
+
+class DeletedUserSerializer(ContractModelSerializer):
+    class Meta:
+        model = User
+        fields = ("id", "username")
+
+
+class JobsTableColumnsSerializer(ContractSerializer):
+    """Which columns the jobs table shows."""
+
+    request_schema: ClassVar[dict[str, Any]] = {"minProperties": 1}
+
+    def get_fields(self) -> dict[str, serializers.Field]:  # type: ignore[type-arg]
+        return {column: FlagField(required=False, default=on) for column, on in JOBS_TABLE_COLUMNS.items()}
+
+
+class UiPreferencesSerializer(ContractSerializer):
+    jobs_table_columns = JobsTableColumnsSerializer()

@@ -1,0 +1,175 @@
+"""People: who they are, what they may do, how they like their tables."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, ClassVar
+
+from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.hashers import make_password
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from accounts import hashers
+from accounts.roles import Role, is_admin, may_create_jobs
+from cronsched.core.models import KeyField, Timestamped
+from cronsched.core.text import clean_name, name_key
+
+
+class UserQuerySet(models.QuerySet["User"]):
+    def active(self) -> UserQuerySet:
+        return self.filter(is_active=True)
+
+    def admins(self) -> UserQuerySet:
+        return self.filter(is_active=True, role=Role.ADMIN)
+
+    def identified_by(self, identifier: str) -> UserQuerySet:
+        """Whoever signs in as `identifier`: a username or an e-mail address, without case."""
+        key = name_key(identifier)
+        return self.filter(models.Q(username_key=key) | models.Q(email_key=key))
+
+    def visible_to(self, user: Any) -> UserQuerySet:
+        """Whom `user` may look for; what of a row they may read is accounts.roles.may_view_user's."""
+        return self if getattr(user, "is_active", False) else self.none()
+
+
+class UserManager(BaseUserManager["User"]):
+    def get_queryset(self) -> UserQuerySet:
+        return UserQuerySet(self.model, using=self._db)
+
+    def get_by_natural_key(self, username: str | None) -> User:
+        return self.get(username_key=name_key(username or ""))
+
+    def create_superuser(self, username: str, email: str, password: str | None = None, **extra: Any) -> User:
+        """What `createsuperuser` calls; `manage.py create_admin` is the product's own way."""
+        user: User = self.model(username=username, email=email, role=Role.ADMIN, **extra)
+        user.set_password(password)
+        user.save(using=self._db)
+        return user
+
+
+class User(AbstractBaseUser, Timestamped):
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    username = models.CharField(_("username"), max_length=80)
+    # Sameness is the key's, never the database's collation: see cronsched.core.text.
+    username_key = KeyField(max_length=240, unique=True, editable=False)
+    email = models.CharField(_("e-mail"), max_length=120)
+    email_key = KeyField(max_length=360, unique=True, editable=False)
+    role = KeyField(_("role"), max_length=10, choices=Role.choices, default=Role.VIEWER)
+    is_active = models.BooleanField(_("active"), default=True)
+    # Grows when every earlier token must end (password change, deactivation); new tokens carry it.
+    token_version = models.PositiveIntegerField(default=1, editable=False)
+    # The earlier system's tokens carry no version: those issued before this time are refused.
+    tokens_valid_after = models.DateTimeField(null=True, blank=True, editable=False)
+
+    objects = UserManager.from_queryset(UserQuerySet)()
+
+    USERNAME_FIELD = "username"
+    EMAIL_FIELD = "email"
+    REQUIRED_FIELDS: ClassVar[list[str]] = ["email"]
+
+    class Meta:
+        verbose_name = _("user")
+        verbose_name_plural = _("users")
+        ordering = ("username_key",)
+        constraints = (
+            models.CheckConstraint(name="user_role_known", condition=models.Q(role__in=Role.values)),
+        )
+
+    def __str__(self) -> str:
+        return self.username
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        # Kept here, beside the columns they mirror, so that no writer can forget them.
+        self.username = clean_name(self.username)
+        self.username_key = name_key(self.username)
+        self.email = clean_name(self.email)
+        self.email_key = name_key(self.email)
+        super().save(*args, **kwargs)
+
+    def check_password(self, raw_password: str | None) -> bool:
+        """Whether it is their password; an outdated hash is replaced by one of today at that moment."""
+        if raw_password is None:
+            return False
+        is_right, is_outdated = hashers.verify(raw_password, self.password)
+        if is_right and is_outdated:
+            self._replace_hash(make_password(raw_password))
+        return is_right
+
+    def _replace_hash(self, encoded: str) -> None:
+        """Only in place of the hash that was verified: a password changed meanwhile stays changed."""
+        replaced = User.objects.filter(pk=self.pk, password=self.password).update(password=encoded)
+        if replaced:
+            self.password = encoded
+
+    # What Django's admin site asks of a user; the answers come from accounts.roles.
+
+    @property
+    def is_staff(self) -> bool:
+        """Every active user may sign in to the admin site; it shows what their role allows."""
+        return self.is_active
+
+    @property
+    def is_superuser(self) -> bool:
+        return is_admin(self)
+
+    def has_perm(self, perm: str, obj: Any = None) -> bool:
+        """Admins may all; others read. Each ModelAdmin narrows or widens this for its own rows."""
+        return is_admin(self) or (self.is_active and ".view_" in perm)
+
+    def has_perms(self, perm_list: list[str], obj: Any = None) -> bool:
+        return all(self.has_perm(perm, obj) for perm in perm_list)
+
+    def has_module_perms(self, app_label: str) -> bool:
+        return self.is_active
+
+    @property
+    def can_create_jobs(self) -> bool:
+        return may_create_jobs(self)
+
+
+JOBS_TABLE_COLUMNS: dict[str, bool] = {
+    "name": True,
+    "category": True,
+    "pic_team": True,
+    "cron_expression": True,
+    "target": True,
+    "end_date": True,
+    "is_active": True,
+    "last_execution_at": True,
+    "next_execution_at": True,
+    "created_by": False,
+    "created_at": False,
+    "updated_at": False,
+}
+
+
+class UiPreferences(Timestamped):
+    """How one user likes the jobs table; absent keys have the defaults above."""
+
+    user = models.OneToOneField(User, on_delete=models.CASCADE, related_name="ui_preferences")
+    jobs_table_columns = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        verbose_name = _("table preferences")
+        verbose_name_plural = _("table preferences")
+        ordering = ("user",)
+
+    def __str__(self) -> str:
+        return f"Table preferences of {self.user}"
+
+
+class LoginFailure(models.Model):
+    """Failed sign-ins of one account or one address within one window; see accounts.throttle."""
+
+    key = KeyField(max_length=80, primary_key=True)
+    count = models.PositiveIntegerField(default=0)
+    resets_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        verbose_name = _("failed sign-ins")
+        verbose_name_plural = _("failed sign-ins")
+        ordering = ("resets_at",)
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.count}"

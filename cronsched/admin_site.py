@@ -1,0 +1,120 @@
+"""The admin site: the product's own pages, sign-in by name or e-mail, own password by the services."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin
+from django.contrib.auth.views import PasswordChangeView
+from django.core.paginator import InvalidPage
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from unfold.forms import AdminOwnPasswordChangeForm, AuthenticationForm
+from unfold.sites import UnfoldAdminSite
+
+from accounts import roles
+from accounts.services import change_password
+from cronsched.core import clock
+from cronsched.core.admin import BaseAdmin
+from cronsched.core.errors import DomainError
+
+EMAIL_MAX = 120
+
+
+class SignInForm(AuthenticationForm):  # type: ignore[misc]
+    """By username or e-mail address; the backend tells which it is."""
+
+    def __init__(self, request: HttpRequest | None = None, *args: Any, **kwargs: Any) -> None:
+        super().__init__(request, *args, **kwargs)
+        field = self.fields["username"]
+        field.label = _("Username or e-mail")
+        # Django takes the column of the username for the limit, which an address may exceed.
+        field.max_length = EMAIL_MAX
+        field.widget.attrs["maxlength"] = str(EMAIL_MAX)
+
+
+class OwnPasswordForm(AdminOwnPasswordChangeForm):  # type: ignore[misc]
+    """Django's form for the old and the new password; the service writes it and ends old tokens."""
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean()
+        if not self.errors:
+            try:
+                change_password(self.user, password=cleaned["new_password1"], by=self.user, now=clock.now())
+            except DomainError as refusal:
+                raise forms.ValidationError(refusal.message) from None
+        return cleaned
+
+    def save(self, commit: bool = True) -> Any:
+        self.user.refresh_from_db()
+        return self.user
+
+
+class AdminSite(UnfoldAdminSite):  # type: ignore[misc]
+    site_url = None
+    index_title = _("Home")
+    login_form = SignInForm
+
+    def register(
+        self,
+        model_or_iterable: type[Model] | Iterable[type[Model]],
+        admin_class: type[admin.ModelAdmin[Any]] | None = None,
+        **options: Any,
+    ) -> None:
+        """Take our own pages only: a package's own would show every role what it likes."""
+        if admin_class is not None and issubclass(admin_class, BaseAdmin):
+            super().register(model_or_iterable, admin_class, **options)
+
+    def search(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Unfold's search of the site's pages, which takes any `page` for a number in range."""
+        try:
+            answer: HttpResponse = super().search(request, extra_context)
+        except (ValueError, InvalidPage):
+            return HttpResponseBadRequest(gettext("There is no such page of results."))
+        return answer
+
+    def password_change(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponseBase:
+        request.current_app = self.name
+        view = PasswordChangeView.as_view(
+            form_class=OwnPasswordForm,
+            success_url=reverse(f"{self.name}:password_change_done", current_app=self.name),
+            extra_context={**self.each_context(request), **(extra_context or {})},
+        )
+        return view(request)
+
+
+def may_manage(request: HttpRequest) -> bool:
+    return roles.may_manage(request.user)
+
+
+def account_links(request: HttpRequest) -> list[dict[str, str]]:
+    """The menu below the user's name."""
+    if not request.user.is_authenticated:
+        return []
+    profile = reverse("admin:accounts_user_change", args=[request.user.pk])
+    return [
+        {"title": gettext("My profile"), "link": profile},
+        {"title": gettext("Change password"), "link": reverse("admin:password_change")},
+    ]
+
+
+def locked_out(
+    request: HttpRequest, original: HttpResponse | None = None, credentials: dict[str, Any] | None = None
+) -> HttpResponse:
+    """What django-axes answers after too many failed sign-ins."""
+    context = {
+        **admin.site.each_context(request),
+        "title": gettext("Too many attempts"),
+        "minutes": settings.AXES_COOLOFF_TIME.total_seconds() // 60,
+    }
+    return render(request, "admin/lockout.html", context, status=429)

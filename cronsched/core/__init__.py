@@ -1,0 +1,3 @@
+"""What every app builds on and nothing of the product's own rules; imports no app."""
+
+from __future__ import annotations

@@ -1,0 +1,303 @@
+"""The base of the admin site's pages: forms judged by services, lists that never count millions.
+
+A form only reads what was typed. The service behind the page judges it, and what it refuses (a
+DomainError) becomes words on the field at fault, in the same words as in the API. That happens
+here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.actions import delete_selected as ask_before_deleting
+from django.contrib.admin.utils import flatten_fieldsets, quote
+from django.core.exceptions import ValidationError
+from django.core.paginator import Paginator
+from django.db import transaction
+from django.db.models import Model, QuerySet
+from django.forms.boundfield import BoundField
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.functional import cached_property
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from unfold.admin import ModelAdmin
+from unfold.views import ChangeList
+
+from cronsched.core.errors import DomainError, Forbidden
+
+# Refusals that one bulk action spells out; the rest are counted.
+REFUSALS_SHOWN = 20
+
+
+def in_words(refusal: DomainError) -> str:
+    """The refusal for a person, with its short type where that says more than "not valid"."""
+    is_plain = refusal.error == type(refusal).error
+    return refusal.message if is_plain else f"{refusal.error}. {refusal.message}"
+
+
+class CappedPaginator(Paginator):  # type: ignore[type-arg]
+    """Counts no further than `cap` rows, so that a list of millions costs no more than a short one."""
+
+    cap = 10_000
+    template_name = "admin/pagination_capped.html"
+
+    @cached_property
+    def count(self) -> int:
+        rows = self.object_list
+        # Without an order the database may count along whichever index is shortest.
+        return rows.order_by()[: self.cap].count() if isinstance(rows, QuerySet) else len(rows)
+
+    @property
+    def is_capped(self) -> bool:
+        return self.count >= self.cap
+
+
+class ListPage(ChangeList):  # type: ignore[misc]
+    """Knows that without filters all rows are shown, so that nobody is offered to "show all"."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        if not (self.query or self.has_active_filters):
+            self.full_result_count = self.result_count
+
+
+class ServiceForm(forms.ModelForm):  # type: ignore[type-arg]
+    """Reads the fields and validates nothing; `refusal` is what a service said about them."""
+
+    refusal: ClassVar[DomainError | None] = None
+    # Where the service's name of a field is not the form's.
+    aliases: ClassVar[Mapping[str, str]] = {}
+
+    def _clean_fields(self) -> None:
+        for name, bound in self._bound_items():  # type: ignore[attr-defined]
+            self.cleaned_data[name] = _read(bound)
+
+    def _post_clean(self) -> None:
+        """In the place of the model's own validation, which would speak in other words."""
+        if self.refusal is None:
+            return
+        details = self.refusal.details or {"": [in_words(self.refusal)]}
+        for key, texts in details.items():
+            name = self.aliases.get(key, key)
+            for text in texts:
+                self.add_error(name if name in self.fields else None, text)
+
+    def typed(self) -> dict[str, Any]:
+        """What the service is to judge: for a new row all that was filled in, else what was changed."""
+        if self.instance._state.adding:
+            names = [name for name, value in self.cleaned_data.items() if value not in (None, "")]
+        else:
+            names = self.changed_data
+        services = {form_name: name for name, form_name in self.aliases.items()}
+        return {services.get(name, name): self.as_input(name, self.cleaned_data[name]) for name in names}
+
+    def as_input(self, name: str, value: Any) -> Any:
+        """The value as a client of the API would send it."""
+        if isinstance(value, date):
+            return value.isoformat()
+        return str(value.pk) if isinstance(value, Model) else value
+
+
+def _read(bound: BoundField) -> Any:
+    """The value in the field's type; what cannot be read stays text, for the service to refuse."""
+    if bound.field.disabled:
+        return bound.initial
+    try:
+        return bound.field.to_python(bound.data)
+    except ValidationError:
+        return bound.data
+
+
+class LinesField(forms.CharField):
+    """Text of several lines, with line ends as they are stored rather than as browsers send them."""
+
+    def to_python(self, value: Any) -> str:
+        return str(super().to_python(value)).replace("\r\n", "\n")
+
+
+class BaseAdmin(ModelAdmin):  # type: ignore[misc]
+    """What all pages share. Rights are the user's (`accounts.roles`): admins may all, others read."""
+
+    paginator = CappedPaginator
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    list_per_page = 50
+    compressed_fields = False
+    list_filter_submit = True
+    # "Select all 1,000" is one click away from running all of them; a page at a time is enough.
+    list_disable_select_all = True
+    empty_value_display = "–"
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ListPage]:
+        return ListPage
+
+    def url(self, view: str, *args: Any) -> str:
+        """The address of one of this page's views: "changelist", "change", …"""
+        name = f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_{view}"
+        return reverse(name, args=[quote(arg) for arg in args])
+
+    def get_deleted_objects(
+        self, objs: Iterable[Model], request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """Only the rows themselves: collecting what hangs on them would load a job's whole history."""
+        objects = list(objs)
+        return [str(obj) for obj in objects], {str(self.opts.verbose_name_plural): len(objects)}, set(), []
+
+    def apply_each(
+        self,
+        request: HttpRequest,
+        rows: Iterable[Any],
+        service: Callable[[Any], object],
+        *,
+        done: str,
+        may: Callable[[HttpRequest, Any], bool] | None = None,
+    ) -> None:
+        """Call `service` for each row; say how many were `done`, and each refusal by the row's name."""
+        may = may or self.has_change_permission
+        count, refusals = 0, []
+        for row in rows:
+            name = str(row)
+            try:
+                if not may(request, row):
+                    raise Forbidden(_("this is not yours to change."))
+                service(row)
+                count += 1
+            except DomainError as refusal:
+                refusals.append(f"{name}: {in_words(refusal)}")
+        if count:
+            self.message_user(request, f"{done}: {count}.", messages.SUCCESS)
+        for text in refusals[:REFUSALS_SHOWN]:
+            self.message_user(request, text, messages.ERROR)
+        if len(refusals) > REFUSALS_SHOWN:
+            left = len(refusals) - REFUSALS_SHOWN
+            self.message_user(request, _("%d more were refused.") % left, messages.ERROR)
+
+
+class ReadOnlyAdmin(BaseAdmin):
+    """Rows that only the product itself writes; so there is no history of changes to offer either."""
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        return super().render_change_form(request, {**context, "show_history": False}, *args, **kwargs)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class AdminsOnly:
+    """Mixed in before a ModelAdmin: for other roles the page is not there."""
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.is_superuser)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser)
+
+
+class ServiceAdmin(BaseAdmin):
+    """A page whose writes are the service calls `create`, `update` and `remove`."""
+
+    form = ServiceForm
+    actions: tuple[str, ...] = ("delete_selected",)
+
+    def create(self, request: HttpRequest, data: dict[str, Any]) -> Model:
+        raise NotImplementedError
+
+    def update(self, request: HttpRequest, obj: Any, data: dict[str, Any]) -> Model:
+        raise NotImplementedError
+
+    def remove(self, request: HttpRequest, obj: Any) -> None:
+        raise NotImplementedError
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change=change, **kwargs)
+        form.refusal = getattr(request, "refusal", None)
+        # Fields that the form itself declares are there whatever the page offers: a right not given
+        # must not be posted all the same.
+        may_write = self.has_change_permission(request, obj) if change else self.has_add_permission(request)
+        offered = set(flatten_fieldsets(self.get_fieldsets(request, obj))) if may_write else set()
+        offered -= set(self.get_readonly_fields(request, obj))
+        for name in [name for name in form.base_fields if name not in offered]:
+            del form.base_fields[name]
+        return form
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except DomainError as refusal:
+            # Nothing was written. The form is shown once more, as it was sent, with the refusal on it.
+            request.refusal = refusal  # type: ignore[attr-defined]
+            return super().changeform_view(request, object_id, form_url, extra_context)
+
+    def save_form(self, request: HttpRequest, form: ServiceForm, change: bool) -> Model:
+        """The write itself, here because Django goes on with the row that this answers."""
+        data = form.typed()
+        if not change:
+            return self.create(request, data)
+        return self.update(request, form.instance, data) if data else form.instance
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: Any) -> None:
+        """Done by `save_form`."""
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """There are no inlines."""
+
+    def delete_model(self, request: HttpRequest, obj: Any) -> None:
+        self.remove(request, obj)
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        try:
+            return super().delete_view(request, object_id, extra_context)
+        except DomainError as refusal:
+            self.message_user(request, in_words(refusal), messages.ERROR)
+            return HttpResponseRedirect(self.url("change", object_id))
+
+    def render_delete_form(self, request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
+        return _without_scripts(super().render_delete_form(request, context))
+
+    @admin.action(permissions=["delete"], description=gettext_lazy("Delete selected %(verbose_name_plural)s"))
+    def delete_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
+        if not request.POST.get("post"):
+            return _without_scripts(ask_before_deleting(self, request, queryset))
+        self.apply_each(
+            request,
+            queryset,
+            lambda row: self._delete_logged(request, row),
+            done=_("Deleted"),
+            may=self.has_delete_permission,
+        )
+        return None
+
+    def _delete_logged(self, request: HttpRequest, row: Any) -> None:
+        with transaction.atomic():
+            self.log_deletions(request, [row])
+            self.remove(request, row)
+
+
+def _without_scripts(question: Any) -> HttpResponse:
+    """ "Are you sure?" without the scripts of the list's filters, which fail where there is no filter."""
+    if isinstance(question, TemplateResponse) and question.context_data is not None:
+        question.context_data["media"] = forms.Media()
+    answer: HttpResponse = question
+    return answer

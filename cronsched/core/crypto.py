@@ -1,0 +1,43 @@
+"""Secrets at rest: Fernet (AES-128-CBC with HMAC-SHA256) under `ENCRYPTION_KEYS`.
+
+The first key encrypts, every key decrypts. A secret that cannot be read raises
+`SecretUnreadable`: the job it belongs to fails with that message, never the batch.
+"""
+
+from __future__ import annotations
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+
+class SecretUnreadable(Exception):
+    """The stored secret was written under a key that ENCRYPTION_KEYS no longer holds."""
+
+
+def encrypt(plain: str) -> str:
+    return _fernet().encrypt(plain.encode()).decode()
+
+
+def decrypt(token: str) -> str:
+    try:
+        return _fernet().decrypt(token.encode()).decode()
+    except InvalidToken:
+        raise SecretUnreadable(
+            "A stored secret cannot be read with the present ENCRYPTION_KEYS: add the key it was "
+            "written under, or enter the secret again."
+        ) from None
+
+
+def _fernet() -> MultiFernet:
+    keys = settings.ENCRYPTION_KEYS
+    if not keys:
+        raise ImproperlyConfigured(
+            "ENCRYPTION_KEYS is not set: run ./start.sh once, or `manage.py generate_key`."
+        )
+    try:
+        return MultiFernet([Fernet(key) for key in keys])
+    except ValueError:
+        raise ImproperlyConfigured(
+            "ENCRYPTION_KEYS: each key is 32 bytes in URL-safe base64; `manage.py generate_key` makes one."
+        ) from None

@@ -1,0 +1,96 @@
+"""Reading an answer that may be hostile: bounded in bytes, decompressed within the same bound.
+
+We ask for `Accept-Encoding: identity`. A server may compress nevertheless, by mistake or to fill
+our memory, so decompression is ours: it stops at the limit, whatever the ratio.
+"""
+
+from __future__ import annotations
+
+import codecs
+import zlib
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Final
+
+import aiohttp
+
+from cronsched.core.text import strip_unstorable
+
+# Bytes of an answer that are kept, after decompression.
+MAX_BODY_BYTES: Final = 64 * 1024
+# Compressed bytes read at most: an endless stream that decompresses to nothing must end as well.
+_MAX_WIRE_BYTES: Final = 4 * MAX_BODY_BYTES
+
+# Text codecs that are not for answers: slow on purpose-made input, or a source of lone surrogates.
+_REFUSED_CODECS: Final = frozenset({"idna", "punycode", "utf-7", "unicode-escape", "raw-unicode-escape"})
+
+
+class BodyReader:
+    """Collects one answer. What was read stays readable when the connection breaks half-way."""
+
+    def __init__(self) -> None:
+        self.is_truncated = False
+        self._content = bytearray()
+        self._charset = "utf-8"
+        self._note = ""
+
+    async def read(self, response: aiohttp.ClientResponse) -> None:
+        """Read to the end or the limit. Raises what aiohttp raises when the connection breaks."""
+        self._charset = _charset(response)
+        decode = self._decoder(response.headers.get("Content-Encoding", "").strip().lower())
+        wire_bytes = 0
+        while chunk := await response.content.readany():
+            wire_bytes += len(chunk)
+            if decode is not None:
+                self._content += decode(chunk)
+            if len(self._content) > MAX_BODY_BYTES or wire_bytes > _MAX_WIRE_BYTES:
+                self.is_truncated = True
+                return
+
+    def text(self) -> str:
+        """The answer as text that any database takes."""
+        if self._note:
+            return self._note
+        content = bytes(self._content[:MAX_BODY_BYTES])
+        decoder = codecs.getincrementaldecoder(self._charset)(errors="replace")
+        # Not final when cut: the limit may have split a character, which is no fault of the server.
+        return strip_unstorable(decoder.decode(content, not self.is_truncated))
+
+    def _decoder(self, encoding: str) -> Callable[[bytes], bytes] | None:
+        if encoding in ("", "identity"):
+            return bytes
+        if encoding in ("gzip", "x-gzip", "deflate"):
+            return self._inflate()
+        self._note = f"[the answer is encoded as {encoding[:40]}, which was not asked for and is not shown]"
+        return None
+
+    def _inflate(self) -> Callable[[bytes], bytes]:
+        # 32 + 15: zlib tells gzip from zlib by itself.
+        inflater = zlib.decompressobj(32 + zlib.MAX_WBITS)
+
+        def inflate(chunk: bytes) -> bytes:
+            room = MAX_BODY_BYTES + 1 - len(self._content)
+            try:
+                return inflater.decompress(chunk, room)
+            except zlib.error:
+                self._note = "[the answer is compressed in a way that could not be read]"
+                return b""
+
+        return inflate
+
+
+def _charset(response: aiohttp.ClientResponse) -> str:
+    return _codec(response.charset or "utf-8")
+
+
+@lru_cache(maxsize=256)
+def _codec(charset: str) -> str:
+    """The codec for a charset that a server named; UTF-8 where there is none, or none for text."""
+    try:
+        found = codecs.lookup(charset)
+        # `bytes.decode` refuses what is no text encoding (`hex`, `rot13`); trying finds out.
+        bytes(4).decode(found.name, "replace")
+    except (LookupError, ValueError):
+        return "utf-8"
+    is_refused = found.name.replace("_", "-") in _REFUSED_CODECS or found.incrementaldecoder is None
+    return "utf-8" if is_refused else found.name

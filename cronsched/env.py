@@ -1,0 +1,113 @@
+"""Reads the environment strictly: a value that cannot be understood stops the start, by name.
+
+django-environ reads `.env` and database URLs; the small readers here add what it leaves open:
+words for booleans, bounds for numbers, and a message that says what to write instead.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+TRUE_WORDS = frozenset({"true", "1", "yes", "on"})
+FALSE_WORDS = frozenset({"false", "0", "no", "off", ""})
+RETIRED = ("SCHEDULER_LOCK_PATH", "FASTAPI_DATABASE_URL", "FASTAPI_LOG_FILE", "FASTAPI_LOG_TO_FILE")
+
+
+def load_dotenv(path: Path) -> None:
+    """Add `path`'s settings to the environment; what is already set stays."""
+    if path.is_file():
+        environ.Env.read_env(path, overwrite=False)
+
+
+def text(name: str, default: str = "") -> str:
+    return os.environ.get(name, default).strip()
+
+
+def flag(name: str, default: bool) -> bool:
+    raw = os.environ.get(name)
+    if raw is None or not raw.strip():
+        return default
+    word = raw.strip().lower()
+    if word in TRUE_WORDS:
+        return True
+    if word in FALSE_WORDS:
+        return False
+    raise ImproperlyConfigured(f"{name}={raw!r} is not a yes or no: write true or false.")
+
+
+def number(name: str, default: float, *, low: float, high: float, clamp: bool = False) -> float:
+    """A number within [low, high]; with `clamp`, one outside is moved to the nearer bound."""
+    raw = text(name)
+    try:
+        value = float(raw) if raw else default
+    except ValueError:
+        raise ImproperlyConfigured(f"{name}={raw!r} is not a number.") from None
+    if clamp:
+        return min(max(value, low), high)
+    if not low <= value <= high:
+        raise ImproperlyConfigured(f"{name}={raw} is out of range: {low:g} to {high:g}.")
+    return value
+
+
+def integer(name: str, default: int, *, low: int, high: int, clamp: bool = False) -> int:
+    value = number(name, default, low=low, high=high, clamp=clamp)
+    if value != int(value):
+        raise ImproperlyConfigured(f"{name}={text(name)} must be a whole number.")
+    return int(value)
+
+
+def words(name: str, default: str = "") -> list[str]:
+    """A comma-separated list, without its empty entries."""
+    return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def database(url: str, base_dir: Path) -> dict[str, Any]:
+    """Django's DATABASES entry for `url`; SQLAlchemy's spellings (`mysql+pymysql://`) are understood.
+
+    A relative SQLite path is relative to the project, not to the working directory, so that every
+    process of an installation opens the same file.
+    """
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        raise ImproperlyConfigured(
+            "DATABASE_URL must look like sqlite:///file.db or mysql://user:pass@host/db."
+        )
+    scheme = scheme.split("+", 1)[0]
+    if scheme == "mariadb":
+        scheme = "mysql"
+    config: dict[str, Any] = dict(environ.Env.db_url_config(f"{scheme}://{rest}"))
+    options: dict[str, Any] = config.setdefault("OPTIONS", {})
+    engine = str(config.get("ENGINE", ""))
+    if engine.endswith("sqlite3"):
+        _tune_sqlite(config, options, base_dir)
+    elif engine.endswith("mysql"):
+        # READ COMMITTED: engine transactions read what is committed now, not a snapshot.
+        options.setdefault("charset", "utf8mb4")
+        options.setdefault("isolation_level", "read committed")
+    elif not engine.endswith("postgresql"):
+        raise ImproperlyConfigured(
+            f"DATABASE_URL: {scheme}:// is not supported; use sqlite, mysql or postgres."
+        )
+    config["CONN_MAX_AGE"] = 60
+    config["CONN_HEALTH_CHECKS"] = True
+    return config
+
+
+def _tune_sqlite(config: dict[str, Any], options: dict[str, Any], base_dir: Path) -> None:
+    """WAL with IMMEDIATE transactions: readers never block, writers queue instead of failing."""
+    if config["NAME"] != ":memory:":
+        path = Path(config["NAME"])
+        config["NAME"] = str(path if path.is_absolute() else base_dir / path)
+        Path(config["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+    options.setdefault("timeout", 20)
+    options.setdefault("transaction_mode", "IMMEDIATE")
+    options.setdefault("init_command", "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;")
+
+
+def retired_in_use() -> list[str]:
+    return [name for name in RETIRED if name in os.environ]

@@ -1,0 +1,57 @@
+"""GET /health: for probes and for people who wonder. JSON whatever happens, and cheap to ask."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from django.db import Error
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from cronsched.core.api.exceptions import error_body
+from cronsched.core.api.schema import envelope
+from cronsched.core.api.viewsets import ANYONE, ContractViewSet
+from jobs.services.status import scheduler_status
+
+logger = logging.getLogger(__name__)
+
+_FIELDS = {
+    "status": serializers.ChoiceField(choices=["healthy", "unhealthy"]),
+    "scheduler_running": serializers.BooleanField(),
+    "scheduled_jobs_count": serializers.IntegerField(allow_null=True),
+}
+
+
+class HealthViewSet(ContractViewSet):
+    schema_tag = "health"
+    rights = {"health": ANYONE}
+
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[BaseRenderer, str]:
+        """A probe is answered whatever it says that it accepts."""
+        renderer = self.get_renderers()[0]
+        return renderer, str(renderer.media_type)
+
+    @extend_schema(
+        responses={
+            200: envelope("Health", **_FIELDS),
+            503: envelope(
+                "Unhealthy", error=serializers.CharField(), message=serializers.CharField(), **_FIELDS
+            ),
+        }
+    )
+    def health(self, request: Request) -> Response:
+        try:
+            status = scheduler_status(now=self.now)
+        except Error:
+            logger.exception("health check: the database cannot be asked")
+            body = error_body(503, "The database cannot be reached.")
+            return Response({**body, **_figures("unhealthy", False, None)}, status=503)
+        return Response(_figures("healthy", status.scheduler_running, status.scheduled_jobs_count))
+
+
+def _figures(status: str, is_running: bool, scheduled: int | None) -> dict[str, Any]:
+    return {"status": status, "scheduler_running": is_running, "scheduled_jobs_count": scheduled}

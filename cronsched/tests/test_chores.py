@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import gc
+import threading
+import warnings
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django_apscheduler.models import DjangoJob, DjangoJobExecution
+
+from cronsched import chores
+from cronsched.chores import Chore, ChoreFailed, ChoreScheduler, daily_at, run_chore, run_if_due
+from jobs.engine.lease import LeaseKeeper
+from jobs.models import ChoreState
+from jobs.tests.factories import NOON
+
+# NOON is 21:00 in Tokyo.
+MORNING = datetime(2026, 3, 9, 23, 0, tzinfo=UTC)
+
+
+class Work:
+    """Counts its calls; fails while told to."""
+
+    def __init__(self) -> None:
+        self.calls: list[datetime] = []
+        self.error: Exception | None = None
+
+    def __call__(self, term: object, now: datetime) -> None:
+        self.calls.append(now)
+        if self.error:
+            raise self.error
+
+
+@pytest.fixture
+def work() -> Work:
+    return Work()
+
+
+@pytest.mark.parametrize(
+    ("last", "now", "due"),
+    [
+        (None, NOON, True),
+        (MORNING - timedelta(days=1), MORNING - timedelta(seconds=1), False),
+        (MORNING - timedelta(days=1), MORNING, True),
+        (MORNING, MORNING + timedelta(hours=23), False),
+        (MORNING - timedelta(minutes=1), MORNING + timedelta(hours=5), True),
+        (MORNING - timedelta(days=9), MORNING - timedelta(hours=1), True),
+    ],
+    ids=["never ran", "not yet", "at the time", "done today", "late", "overdue for days"],
+)
+def test_daily_work_is_due_from_its_hour_in_the_schedulers_zone(last, now, due):
+    assert daily_at(8)(last, now) is due
+
+
+@pytest.mark.django_db
+def test_a_chore_works_when_its_last_success_says_so(work, term):
+    chore = Chore(name="morning", work=work, look_every_s=60, is_due=daily_at(8))
+
+    assert run_if_due(chore, term=term, now=MORNING)
+    assert not run_if_due(chore, term=term, now=MORNING + timedelta(hours=1))
+    assert run_if_due(chore, term=term, now=MORNING + timedelta(days=1))
+
+    assert work.calls == [MORNING, MORNING + timedelta(days=1)]
+    assert ChoreState.objects.get().last_success_at == MORNING + timedelta(days=1)
+
+
+@pytest.mark.django_db
+def test_a_chore_that_failed_is_due_again(work, term):
+    chore = Chore(name="morning", work=work, look_every_s=60, is_due=daily_at(8))
+    work.error = RuntimeError("no")
+    with pytest.raises(RuntimeError):
+        run_if_due(chore, term=term, now=MORNING)
+    state = ChoreState.objects.get()
+    assert (state.last_success_at, state.last_started_at, state.last_error) == (
+        None,
+        MORNING,
+        "RuntimeError: no",
+    )
+
+    work.error = None
+    run_if_due(chore, term=term, now=MORNING + timedelta(minutes=1))
+
+    assert ChoreState.objects.get().last_error == ""
+    assert len(work.calls) == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_failure_reaches_the_store_cut_to_its_column(work, term, monkeypatch):
+    work.error = RuntimeError("x" * 5000)
+    monkeypatch.setattr(chores, "all_chores", lambda: (Chore(name="long", work=work, look_every_s=60),))
+    monkeypatch.setattr(chores, "_keeper", FakeKeeper(term))
+
+    with pytest.raises(ChoreFailed) as failure:
+        run_chore("long")
+
+    assert len(str(failure.value)) <= 1000
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_process_that_does_not_lead_does_no_chore(work, monkeypatch):
+    monkeypatch.setattr(chores, "all_chores", lambda: (Chore(name="any", work=work, look_every_s=60),))
+    monkeypatch.setattr(chores, "_keeper", FakeKeeper(None))
+
+    run_chore("any")
+
+    assert work.calls == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_chores_run_at_start_and_show_in_the_store(term, monkeypatch):
+    done = threading.Event()
+    chore = Chore(name="now", work=lambda term, now: done.set(), look_every_s=60)
+    monkeypatch.setattr(chores, "all_chores", lambda: (chore,))
+    DjangoJob.objects.create(id="retired", job_state=b"")
+    scheduler = ChoreScheduler()
+
+    scheduler.start(FakeKeeper(term))
+    try:
+        assert done.wait(20)
+    finally:
+        scheduler.stop(wait=True)
+        # The store's listeners leave their connection to APScheduler's thread, which ends with it.
+        with warnings.catch_warnings(action="ignore"):
+            gc.collect()
+
+    assert list(DjangoJob.objects.values_list("id", flat=True)) == ["now"]
+    assert DjangoJobExecution.objects.filter(job_id="now", status="Executed").count() == 1
+    assert ChoreState.objects.get(name="now").last_success_at is not None
+
+
+def test_every_chore_has_a_name_of_its_own():
+    names = [chore.name for chore in chores.all_chores()]
+
+    assert len(names) == len(set(names))
+
+
+class FakeKeeper(LeaseKeeper):
+    """Knows its term without a database."""
+
+    def __init__(self, term: object) -> None:
+        self._fixed = term
+
+    def trusted_term(self):
+        return self._fixed

@@ -1,0 +1,18 @@
+"""The root of all paths: the API, its documents, and the admin site."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import include, path, re_path
+from django.views.generic import RedirectView
+
+from cronsched.documents import DocumentView, redoc_bundle
+
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
+    path("admin/", admin.site.urls),
+    path("api/v2/", include("cronsched.api_urls")),
+    re_path(r"^docs/?$", DocumentView.as_view(template_name="documents/swagger.html"), name="docs"),
+    re_path(r"^redoc/?$", DocumentView.as_view(template_name="documents/redoc.html"), name="redoc"),
+    path("redoc/redoc.standalone.js", redoc_bundle, name="redoc-bundle"),
+]

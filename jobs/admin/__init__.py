@@ -1,0 +1,9 @@
+"""Jobs, their history, and the scheduler behind them, in the admin site."""
+
+from __future__ import annotations
+
+from jobs.admin.execution import ExecutionAdmin
+from jobs.admin.job import JobAdmin
+from jobs.admin.scheduler import ChoreAdmin, ChoreRunAdmin, ChoreTimetableAdmin, LeaseAdmin
+
+__all__ = ["ChoreAdmin", "ChoreRunAdmin", "ChoreTimetableAdmin", "ExecutionAdmin", "JobAdmin", "LeaseAdmin"]

@@ -1,0 +1,358 @@
+"""Jobs: what runs when, for everyone to read and for owners and admins to change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.text import format_lazy
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateFilter, RelatedDropdownFilter
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminTextareaWidget
+
+from accounts.admin import actor
+from accounts.roles import is_admin, may_change_job, may_create_jobs
+from cronsched.core import clock
+from cronsched.core.admin import LinesField, ServiceAdmin, ServiceForm
+from cronsched.core.admin_display import EMPTY, badge, moment, preformatted, relative, titled
+from jobs import schedule
+from jobs.admin.filters import OwnerFilter, StateFilter, TargetFilter
+from jobs.choices import ExecutionType, PausedReason
+from jobs.engine.slots import is_within
+from jobs.models import Job
+from jobs.services import lifecycle, manual
+from taxonomy.models import GENERAL, JobCategory
+
+PREVIEWED_RUNS = 5
+STATES = {
+    "active": (_("active"), "success"),
+    PausedReason.BY_HAND.value: (_("paused"), "default"),
+    PausedReason.EXPIRED.value: (_("ended"), "warning"),
+    PausedReason.BROKEN.value: (_("broken"), "danger"),
+}
+# What stands in the place of a field for an owner, who cannot give the job away, and for who only reads.
+OWNER_SEES = {"created_by": "owner"}
+READER_SEES = {**OWNER_SEES, "metadata": "metadata_text", "notification_emails": "email_text"}
+
+
+class JobForm(ServiceForm):
+    metadata = LinesField(
+        label=_("Metadata"),
+        required=False,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 8, "spellcheck": "false", "class": "cs-mono"}),
+        help_text=_("A JSON object: the body of the webhook, or the inputs of the workflow."),
+    )
+    notification_emails = LinesField(
+        label=_("E-mail to"),
+        required=False,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
+        help_text=_("Addresses, separated by commas or lines."),
+    )
+
+    class Meta:
+        model = Job
+        fields: ClassVar[list[str]] = [
+            "name",
+            "category",
+            "pic_team",
+            "created_by",
+            "is_active",
+            "cron_expression",
+            "timezone",
+            "end_date",
+            "target_url",
+            "github_owner",
+            "github_repo",
+            "github_workflow_name",
+            "timeout_seconds",
+            "enable_email_notifications",
+            "notify_on_success",
+        ]
+        help_texts: ClassVar[dict[str, Any]] = {
+            "cron_expression": _(
+                "Minute, hour, day of month, month, day of week: 0 9 * * 1-5 is 09:00 on weekdays."
+            ),
+            "timezone": format_lazy(
+                _("An IANA name such as Europe/Berlin; empty: {zone}."), zone=settings.SCHEDULER_TIMEZONE
+            ),
+            "end_date": _("The last day on which it runs."),
+            "github_repo": _("Its name, or owner/name."),
+            "github_workflow_name": _("The file's name, such as nightly.yml."),
+            "timeout_seconds": format_lazy(
+                _("For one attempt; empty: {seconds}."), seconds=f"{settings.WEBHOOK_TIMEOUT_SECONDS:g}"
+            ),
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial["metadata"] = _pretty(self.instance.metadata)
+        self.initial["notification_emails"] = ", ".join(self.instance.notification_emails)
+        for name in ("category", "pic_team", "created_by"):
+            if field := self.fields.get(name):
+                present = getattr(self.instance, f"{name}_id")
+                field.queryset = field.queryset.filter(Q(is_active=True) | Q(pk=present))  # type: ignore[attr-defined]
+
+    def as_input(self, name: str, value: Any) -> Any:
+        if name in {"category", "pic_team"}:
+            return getattr(value, "slug", value)
+        if name == "metadata":
+            return _parsed(value)
+        if name == "notification_emails":
+            return ",".join(value.splitlines())
+        return super().as_input(name, value)
+
+
+@admin.register(Job)
+class JobAdmin(ServiceAdmin):
+    form = JobForm
+    list_display = (
+        "name",
+        "state",
+        "last_result",
+        "cron",
+        "next_run",
+        "last_run",
+        "pic_team",
+        "category",
+        "created_by",
+        "target_kind",
+    )
+    list_filter = (
+        StateFilter,
+        ("last_status", ChoicesDropdownFilter),
+        ("pic_team", RelatedDropdownFilter),
+        ("category", RelatedDropdownFilter),
+        OwnerFilter,
+        TargetFilter,
+        ("end_date", RangeDateFilter),
+    )
+    search_fields = ("search_text",)
+    search_help_text = _("Name, URL, repository or workflow")
+    list_select_related = ("category", "pic_team", "created_by")
+    list_fullwidth = True
+    actions = ("enable", "disable", "run_now", "delete_selected")
+    change_form_outer_before_template = "admin/jobs/job_toolbar.html"
+
+    what = (_("What"), {"fields": ("name", ("category", "pic_team"), "created_by", "is_active")})
+    when = (_("When"), {"fields": ("cron_expression", ("timezone", "end_date"))})
+    preview = (_("Schedule"), {"fields": ("in_words", "coming_runs", ("last_run", "last_result"))})
+    target = (
+        _("Target"),
+        {
+            "description": _("A webhook, or a GitHub Actions workflow. If both are given GitHub is called."),
+            "fields": (
+                "target_url",
+                ("github_owner", "github_repo", "github_workflow_name"),
+                "metadata",
+                "timeout_seconds",
+            ),
+        },
+    )
+    notifications = (
+        _("Notifications"),
+        {"fields": ("enable_email_notifications", "notify_on_success", "notification_emails")},
+    )
+    add_fieldsets = (what, when, target, notifications)
+    fieldsets = (what, when, preview, target, notifications)
+
+    # ---- who may do what: accounts.roles says it -------------------------------------------------
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
+        jobs: QuerySet[Job] = Job.objects.visible_to(request.user)
+        return jobs
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return may_create_jobs(request.user)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        if obj is None:
+            return may_create_jobs(request.user)
+        return may_change_job(request.user, created_by_id=obj.created_by_id)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self.has_change_permission(request, obj)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Job | None = None) -> tuple[str, ...]:
+        return ("in_words", "coming_runs", "last_run", "last_result", *READER_SEES.values())
+
+    def get_fieldsets(self, request: HttpRequest, obj: Job | None = None) -> Any:
+        fieldsets = super().get_fieldsets(request, obj)
+        if is_admin(request.user):
+            return fieldsets
+        if obj is None:
+            # A new job of theirs is theirs.
+            return _replaced(fieldsets, {"created_by": ""})
+        may_change = self.has_change_permission(request, obj)
+        return _replaced(fieldsets, OWNER_SEES if may_change else READER_SEES)
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        general = JobCategory.objects.filter(slug=GENERAL).first()
+        return {
+            "created_by": request.user.pk,
+            "category": general,
+            **super().get_changeform_initial_data(request),
+        }
+
+    # ---- writes ----------------------------------------------------------------------------------
+
+    def create(self, request: HttpRequest, data: dict[str, Any]) -> Job:
+        return lifecycle.create_job(data=data, by=actor(request), now=clock.now(), via="admin")
+
+    def update(self, request: HttpRequest, obj: Any, data: dict[str, Any]) -> Job:
+        return lifecycle.update_job(obj, data=data, by=actor(request), now=clock.now(), via="admin")
+
+    def remove(self, request: HttpRequest, obj: Any) -> None:
+        lifecycle.delete_job(obj, by=actor(request), now=clock.now(), via="admin")
+
+    @admin.action(permissions=["change"], description=_("Enable"))
+    def enable(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
+        by, now = actor(request), clock.now()
+        self.apply_each(
+            request,
+            queryset,
+            lambda job: lifecycle.resume_job(job, by=by, now=now, via="admin"),
+            done=gettext("Enabled"),
+        )
+        return self._back(request)
+
+    @admin.action(permissions=["change"], description=_("Disable"))
+    def disable(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
+        by, now = actor(request), clock.now()
+        self.apply_each(
+            request,
+            queryset,
+            lambda job: lifecycle.pause_job(job, by=by, now=now, via="admin"),
+            done=gettext("Disabled"),
+        )
+        return self._back(request)
+
+    @admin.action(permissions=["change"], description=_("Run now"))
+    def run_now(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
+        by, now = actor(request), clock.now()
+        self.apply_each(
+            request,
+            queryset,
+            lambda job: manual.run_job_now(job, by=by, now=now),
+            done=gettext("Queued, to be sent within a second or two"),
+        )
+        return self._back(request)
+
+    def _back(self, request: HttpRequest) -> HttpResponse | None:
+        """To the page of the job whose button was pressed; None means the list."""
+        job_id = request.POST.get("back_to")
+        return HttpResponseRedirect(self.url("change", job_id)) if job_id else None
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        return queryset.matching(search_term) if search_term.strip() else queryset, False  # type: ignore[attr-defined]
+
+    # ---- columns ---------------------------------------------------------------------------------
+
+    @display(description=_("state"), ordering="is_active")
+    def state(self, obj: Job) -> str:
+        word = "active" if obj.is_active else obj.paused_reason or PausedReason.BY_HAND.value
+        text, colour = STATES[word]
+        return badge(word, text, colours={word: colour})
+
+    @display(description=_("target"))
+    def target_kind(self, obj: Job) -> str:
+        return titled(ExecutionType(obj.execution_type).label, obj.target)
+
+    @display(description=_("cron"), ordering="cron_expression")
+    def cron(self, obj: Job) -> str:
+        return titled(obj.cron_expression, _words(obj), classes="cs-mono whitespace-nowrap")
+
+    @display(description=_("next run"), ordering="next_run_at")
+    def next_run(self, obj: Job) -> str:
+        return moment(obj.next_run_at, now=clock.now())
+
+    @display(description=_("last run"), ordering="last_execution_at")
+    def last_run(self, obj: Job) -> str:
+        return moment(obj.last_execution_at, now=clock.now())
+
+    @display(description=_("last result"), ordering="last_status")
+    def last_result(self, obj: Job) -> str:
+        return badge(obj.last_status, obj.get_last_status_display())
+
+    @display(description=_("owner"))
+    def owner(self, obj: Job) -> str:
+        return str(obj.created_by or EMPTY)
+
+    @display(description=_("metadata"))
+    def metadata_text(self, obj: Job) -> str:
+        return preformatted(_pretty(obj.metadata))
+
+    @display(description=_("e-mail to"))
+    def email_text(self, obj: Job) -> str:
+        return ", ".join(obj.notification_emails) or EMPTY
+
+    @display(description=_("in words"))
+    def in_words(self, obj: Job) -> str:
+        return f"{_words(obj)} ({obj.zone_name})"
+
+    @display(description=_("next runs"))
+    def coming_runs(self, obj: Job) -> str:
+        """The next slots in the job's zone, up to its end date; what a paused job would run at."""
+        now = clock.now()
+        try:
+            zone = schedule.load_zone(obj.zone_name)
+            slots = schedule.next_runs(obj.cron_expression, zone=zone, after=now, count=PREVIEWED_RUNS)
+        except ValueError as error:
+            return str(error)
+        within = [slot for slot in slots if is_within(slot, obj.end_date)]
+        if not within:
+            return gettext("none before the end date")
+        rows = ((f"{slot:%a %Y-%m-%d %H:%M %Z}", relative(slot, now=now)) for slot in within)
+        listed = format_html_join("", '<li>{} <span class="text-subtle">{}</span></li>', rows)
+        note = "" if obj.is_active else gettext("Paused. If it were not:")
+        return format_html("{}<ul>{}</ul>", note, listed)
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        job = context.get("original")
+        if job is not None:
+            history = reverse("admin:jobs_jobexecution_changelist")
+            context["executions_url"] = f"{history}?job__id__exact={job.pk}"
+            context["list_url"] = self.url("changelist")
+        return super().render_change_form(request, context, *args, **kwargs)
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _parsed(text: str) -> Any:
+    """The JSON value; None for an empty text; what is no JSON stays text, for the service to refuse."""
+    try:
+        return json.loads(text) if text else None
+    except (ValueError, RecursionError):
+        return text
+
+
+def _words(job: Job) -> str:
+    try:
+        return schedule.describe(job.cron_expression)
+    except schedule.CronError as error:
+        return str(error)
+
+
+def _replaced(fieldsets: Any, names: Mapping[str, str]) -> list[Any]:
+    """The fieldsets with other fields in the place of some; "" for none."""
+    return [
+        (
+            title,
+            {**options, "fields": tuple(new for name in options["fields"] if (new := names.get(name, name)))},
+        )
+        for title, options in fieldsets
+    ]

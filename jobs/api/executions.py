@@ -1,0 +1,204 @@
+"""/executions and /jobs/{id}/executions: the history, and its figures. Nothing is written here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from cronsched.core.api.pagination import read_limit, read_page
+from cronsched.core.api.params import parse_uuid, read_uuid
+from cronsched.core.api.ranges import read_range
+from cronsched.core.api.schema import RANGE_PARAMETERS, envelope, page_parameters, query
+from cronsched.core.api.viewsets import SIGNED_IN, ContractViewSet
+from cronsched.core.errors import NotFound
+from jobs.api.filters import count_by_status, filter_executions
+from jobs.api.serializers import (
+    EXECUTION_TYPE,
+    STATUS,
+    TRIGGER_TYPE,
+    ExecutionSerializer,
+    ExecutionWithJobSerializer,
+    JobFiguresSerializer,
+    NamedJobSerializer,
+    StatisticsSerializer,
+)
+from jobs.api.shapes import execution_list, whole_execution
+from jobs.models import Job, JobExecution
+
+LIMIT_MAX = 200
+_COUNT = serializers.IntegerField()
+_STATUS = query("status", description=f"One or more of {', '.join(STATUS)}, comma-separated.")
+_TRIGGER = query("trigger_type", enum=TRIGGER_TYPE)
+_JOB = query("job_id", OpenApiTypes.UUID)
+
+
+class ExecutionViewSet(ContractViewSet):
+    schema_tag = "executions"
+    queryset = JobExecution.objects.all()
+    serializer_class = ExecutionWithJobSerializer
+    not_found_error = "Execution not found"
+    not_found_message = "No execution found with ID: {id}"
+    rights = {"list": SIGNED_IN, "retrieve": SIGNED_IN, "statistics": SIGNED_IN}
+
+    @extend_schema(
+        parameters=[
+            *page_parameters(size_name="limit", default=20, maximum=LIMIT_MAX),
+            _JOB,
+            _STATUS,
+            _TRIGGER,
+            query("execution_type", enum=EXECUTION_TYPE),
+            *RANGE_PARAMETERS,
+        ],
+        responses=envelope(
+            "ExecutionList",
+            executions=ExecutionWithJobSerializer(many=True),
+            total=_COUNT,
+            page=_COUNT,
+            limit=_COUNT,
+            total_pages=_COUNT,
+        ),
+    )
+    def list(self, request: Request) -> Response:
+        """Newest first."""
+        runs = filter_executions(self.get_queryset(), self.params)
+        page = read_page(self.params, size_name="limit", default=20, maximum=LIMIT_MAX)
+        total = runs.count()
+        return self.answer(
+            executions=execution_list(page.cut(runs), across_jobs=True),
+            total=total,
+            page=page.number,
+            limit=page.size,
+            total_pages=page.total_pages(total),
+        )
+
+    @extend_schema(responses=envelope("OneExecution", execution=ExecutionWithJobSerializer()))
+    def retrieve(self, request: Request, pk: str) -> Response:
+        """With all of its output."""
+        execution = whole_execution(_by_id(self.get_queryset(), pk), across_jobs=True)
+        if execution is None:
+            raise self.not_found(pk)
+        return self.answer(execution=execution)
+
+    @extend_schema(parameters=[_JOB, *RANGE_PARAMETERS], responses=StatisticsSerializer)
+    @action(detail=False, methods=["get"])
+    def statistics(self, request: Request) -> Response:
+        period = read_range(self.params)
+        runs = self.get_queryset().filter(**period.lookups("started_at"))
+        if (job_id := read_uuid(self.params, "job_id")) is not None:
+            runs = runs.filter(job_id=job_id)
+        figures = count_by_status(runs)
+        return self.answer(
+            total_executions=figures["total"],
+            successful_executions=figures["success"],
+            failed_executions=figures["failed"],
+            running_executions=figures["running"],
+            missed_executions=figures["missed"],
+            success_rate=figures["rate"],
+            average_duration_seconds=figures["average"],
+            range=period.echo(),
+        )
+
+
+class JobExecutionViewSet(ContractViewSet):
+    """One job's runs. The job is found first: without it there is nothing to filter."""
+
+    schema_tag = "executions"
+    queryset = JobExecution.objects.all()
+    serializer_class = ExecutionSerializer
+    not_found_error = "Execution not found"
+    not_found_message = "No execution found with ID: {id}"
+    rights = {"list": SIGNED_IN, "retrieve": SIGNED_IN, "stats": SIGNED_IN}
+
+    @extend_schema(
+        parameters=[
+            query("limit", {"type": "integer", "minimum": 1, "default": 50}, f"At most {LIMIT_MAX}."),
+            _STATUS,
+            _TRIGGER,
+            *RANGE_PARAMETERS,
+        ],
+        responses=envelope(
+            "JobExecutionList",
+            job_id=serializers.UUIDField(),
+            job_name=serializers.CharField(),
+            total_executions=serializers.IntegerField(help_text="All that match, not only those shown."),
+            executions=ExecutionSerializer(many=True),
+        ),
+    )
+    def list(self, request: Request, job_id: str) -> Response:
+        """Newest first."""
+        job = self._job(job_id)
+        # A job named in the query too would contradict the path, or say it again.
+        params = {name: value for name, value in self.params.items() if name != "job_id"}
+        runs = filter_executions(self._runs(job), params)
+        limit = read_limit(params, default=50, maximum=LIMIT_MAX)
+        return self.answer(
+            job_id=str(job.pk),
+            job_name=job.name,
+            total_executions=runs.count(),
+            executions=execution_list(runs[:limit]),
+        )
+
+    @extend_schema(
+        responses=envelope("OneJobExecution", job=NamedJobSerializer(), execution=ExecutionSerializer()),
+    )
+    def retrieve(self, request: Request, job_id: str, execution_id: str) -> Response:
+        """With all of its output."""
+        job = self._job(job_id)
+        execution = whole_execution(_by_id(self._runs(job), execution_id))
+        if execution is None:
+            raise self.not_found(execution_id)
+        return self.answer(job={"id": str(job.pk), "name": job.name}, execution=execution)
+
+    @extend_schema(
+        parameters=RANGE_PARAMETERS,
+        responses=envelope(
+            "JobStatistics",
+            job_id=serializers.UUIDField(),
+            job_name=serializers.CharField(),
+            statistics=JobFiguresSerializer(),
+            latest_execution=ExecutionSerializer(allow_null=True),
+        ),
+    )
+    def stats(self, request: Request, job_id: str) -> Response:
+        """The figures of a period, and its latest run."""
+        job = self._job(job_id)
+        runs = self._runs(job).filter(**read_range(self.params).lookups("started_at"))
+        figures = count_by_status(runs)
+        return self.answer(
+            job_id=str(job.pk),
+            job_name=job.name,
+            statistics={
+                "total_executions": figures["total"],
+                "success_count": figures["success"],
+                "failed_count": figures["failed"],
+                "running_count": figures["running"],
+                "missed_count": figures["missed"],
+                "success_rate": figures["rate"],
+                "average_duration_seconds": figures["average"],
+            },
+            latest_execution=whole_execution(runs.order_by("-started_at", "-id")),
+        )
+
+    def _job(self, job_id: str) -> Job:
+        jobs: Any = Job.objects.visible_to(self.user).only("id", "name")
+        job: Job | None = jobs.filter(pk=pk).first() if (pk := parse_uuid(job_id)) else None
+        if job is None:
+            raise NotFound(f"No job found with ID: {job_id}", error="Job not found")
+        return job
+
+    def _runs(self, job: Job) -> QuerySet[JobExecution]:
+        runs: QuerySet[JobExecution] = self.get_queryset().filter(job_id=job.pk)
+        return runs
+
+
+def _by_id(runs: QuerySet[JobExecution], text: str) -> QuerySet[JobExecution]:
+    """None at all where the text is no id."""
+    pk = parse_uuid(text)
+    return runs.none() if pk is None else runs.filter(pk=pk)

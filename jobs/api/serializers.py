@@ -1,0 +1,242 @@
+"""The shapes of jobs and executions for the OpenAPI document; `shapes` makes the answers themselves.
+
+What a job's values may be is jobs.services.validation's to say: nothing is validated here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from drf_spectacular.utils import OpenApiExample, extend_schema_field
+from rest_framework import serializers
+
+from cronsched.core.api.fields import ContractSerializer, FlagField, TextField, UtcDateTimeField
+from jobs.choices import ExecutionType, PausedReason, Status, TriggerType
+from jobs.schedule import MAX_LENGTH as CRON_MAX
+from jobs.schedule import MAX_ZONE_LENGTH
+from jobs.services.fields import GITHUB_MAX, NAME_MAX, TIMEOUT_MAX_S, TOKEN_MAX, URL_MAX
+
+STATUS: Final = [str(value) for value in Status.values]
+TRIGGER_TYPE: Final = [str(value) for value in TriggerType.values]
+EXECUTION_TYPE: Final = [str(value) for value in ExecutionType.values]
+
+
+@extend_schema_field({"type": "object", "additionalProperties": True, "example": {"env": "production"}})
+class ObjectField(serializers.JSONField):
+    """A JSON object, or null for an empty one."""
+
+
+@extend_schema_field(
+    {
+        "oneOf": [
+            {"type": "array", "items": {"type": "string", "format": "email"}},
+            {"type": "string", "description": "Comma-separated."},
+        ],
+        "example": ["ops@example.com"],
+    }
+)
+class EmailsField(serializers.JSONField):
+    pass
+
+
+def _text(max_length: int, help_text: str = "", **kwargs: Any) -> TextField:
+    return TextField(required=False, max_length=max_length, help_text=help_text, **kwargs)
+
+
+def _optional(max_length: int, help_text: str = "") -> TextField:
+    return _text(max_length, help_text, allow_null=True, allow_blank=True)
+
+
+class TargetInputSerializer(ContractSerializer):
+    """`target_url`, or `github_repo` with `github_workflow_name`; GitHub is called where both are given."""
+
+    target_url = _optional(URL_MAX, "https (http where WEBHOOK_ALLOW_HTTP), a host, no credentials.")
+    github_owner = _optional(GITHUB_MAX, "GITHUB_DEFAULT_OWNER where absent.")
+    github_repo = _optional(GITHUB_MAX, "`repo` or `owner/repo`.")
+    github_workflow_name = _optional(GITHUB_MAX, "A file that ends in .yml or .yaml.")
+    metadata = ObjectField(
+        required=False, allow_null=True, help_text="The webhook's body, the workflow's inputs."
+    )
+
+
+class JobInputSerializer(TargetInputSerializer):
+    name = TextField(max_length=NAME_MAX, help_text="Unique without regard to case.")
+    cron_expression = TextField(max_length=CRON_MAX, help_text="Five fields, by Debian's rules.")
+    pic_team = TextField(help_text="Slug or name of an active team.")
+    end_date = serializers.DateField(help_text="The last day, in the scheduler's timezone.")
+    category = TextField(required=False, allow_blank=True, help_text="Slug or name; `general` where absent.")
+    is_active = FlagField(required=False, default=True)
+    timezone = _optional(MAX_ZONE_LENGTH, "An IANA name; the scheduler's timezone where null.")
+    timeout_seconds = serializers.IntegerField(
+        required=False, allow_null=True, min_value=1, max_value=TIMEOUT_MAX_S, help_text="For one attempt."
+    )
+    enable_email_notifications = FlagField(required=False, default=False)
+    notification_emails = EmailsField(required=False, allow_null=True)
+    notify_on_success = FlagField(required=False, default=False)
+    created_by = serializers.UUIDField(
+        required=False, allow_null=True, help_text="The owner's id. Admins only; ignored from others."
+    )
+
+
+class JobChangesSerializer(JobInputSerializer):
+    """Any of a job's fields: what is left out stays."""
+
+    def get_fields(self) -> dict[str, serializers.Field]:  # type: ignore[type-arg]
+        changes = super().get_fields()
+        for field in changes.values():
+            field.required, field.default = False, serializers.empty
+        return changes
+
+
+class RunInputSerializer(TargetInputSerializer):
+    """For this run only, never stored on the job."""
+
+    inputs = ObjectField(required=False, allow_null=True, help_text="Workflow inputs, over the metadata's.")
+    github_token = _optional(TOKEN_MAX, "In the place of GITHUB_TOKEN.")
+    ref = _optional(GITHUB_MAX, "Branch or tag.")
+
+
+class TestRunSerializer(RunInputSerializer):
+    __test__ = False  # the name is the contract's; pytest need not look inside
+
+
+class CronInputSerializer(ContractSerializer):
+    cron_expression = TextField()
+
+
+class CronPreviewInputSerializer(CronInputSerializer):
+    count = serializers.IntegerField(required=False, default=5, min_value=1, help_text="At most 50.")
+    timezone = _optional(MAX_ZONE_LENGTH, "An IANA name; the scheduler's timezone where absent.")
+
+
+class JobSerializer(ContractSerializer):
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+    cron_expression = serializers.CharField()
+    timezone = serializers.CharField(allow_null=True, help_text="Null: the scheduler's timezone.")
+    target_url = serializers.CharField(allow_null=True)
+    github_owner = serializers.CharField(allow_null=True)
+    github_repo = serializers.CharField(allow_null=True)
+    github_workflow_name = serializers.CharField(allow_null=True)
+    metadata = ObjectField()
+    timeout_seconds = serializers.IntegerField(allow_null=True)
+    category = serializers.CharField(help_text="Slug.")
+    pic_team = serializers.CharField(allow_null=True, help_text="Slug.")
+    end_date = serializers.DateField(allow_null=True)
+    enable_email_notifications = serializers.BooleanField()
+    notification_emails = serializers.ListField(child=serializers.CharField())
+    notify_on_success = serializers.BooleanField()
+    created_by = serializers.UUIDField(allow_null=True)
+    is_active = serializers.BooleanField()
+    paused_reason = serializers.ChoiceField(PausedReason.choices, allow_null=True)
+    created_at = UtcDateTimeField()
+    updated_at = UtcDateTimeField()
+    last_execution_at = UtcDateTimeField(allow_null=True)
+    last_status = serializers.ChoiceField(Status.choices, allow_null=True)
+    next_execution_at = serializers.DateTimeField(
+        allow_null=True, help_text="With the schedule's own offset."
+    )
+
+
+class NamedJobSerializer(ContractSerializer):
+    id = serializers.UUIDField()
+    name = serializers.CharField()
+
+
+class ExecutionSerializer(ContractSerializer):
+    id = serializers.UUIDField()
+    job_id = serializers.UUIDField()
+    status = serializers.ChoiceField(Status.choices)
+    trigger_type = serializers.ChoiceField(TriggerType.choices)
+    scheduled_for = UtcDateTimeField(allow_null=True, help_text="The slot; null for manual runs.")
+    started_at = UtcDateTimeField(help_text="Until it is sent: when it was accepted.")
+    completed_at = UtcDateTimeField(allow_null=True)
+    duration_seconds = serializers.FloatField(allow_null=True)
+    execution_type = serializers.ChoiceField(ExecutionType.choices)
+    target = serializers.CharField(help_text="The URL, or owner/repo/actions/workflows/file.yml.")
+    response_status = serializers.IntegerField(allow_null=True)
+    reason = serializers.CharField(allow_null=True, help_text="Why it did not succeed, in one word.")
+    error_message = serializers.CharField(allow_null=True)
+    output = serializers.CharField(allow_null=True, help_text="In lists its first 1,000 characters.")
+    attempt = serializers.IntegerField()
+    missed_count = serializers.IntegerField(help_text="How many slots a missed run stands for.")
+    missed_last_at = UtcDateTimeField(allow_null=True)
+    triggered_by = serializers.UUIDField(allow_null=True)
+
+
+class ExecutionWithJobSerializer(ExecutionSerializer):
+    job_name = serializers.CharField()
+    github_repo = serializers.CharField(allow_null=True)
+
+
+class JobFiguresSerializer(ContractSerializer):
+    total_executions = serializers.IntegerField()
+    success_count = serializers.IntegerField()
+    failed_count = serializers.IntegerField()
+    running_count = serializers.IntegerField(help_text="Not finished: queued, too.")
+    missed_count = serializers.IntegerField()
+    success_rate = serializers.FloatField(help_text="Per cent of success and failed.")
+    average_duration_seconds = serializers.FloatField(allow_null=True)
+
+
+class BoundsSerializer(ContractSerializer):
+    def get_fields(self) -> dict[str, serializers.Field]:  # type: ignore[type-arg]
+        # `from` is no name that a class body could give.
+        return {"from": UtcDateTimeField(allow_null=True), "to": UtcDateTimeField(allow_null=True)}
+
+
+class StatisticsSerializer(ContractSerializer):
+    total_executions = serializers.IntegerField()
+    successful_executions = serializers.IntegerField()
+    failed_executions = serializers.IntegerField()
+    running_executions = serializers.IntegerField(help_text="Not finished: queued, too.")
+    missed_executions = serializers.IntegerField()
+    success_rate = serializers.FloatField(help_text="Per cent of success and failed.")
+    average_duration_seconds = serializers.FloatField(allow_null=True)
+    range = BoundsSerializer()
+
+
+WEBHOOK_EXAMPLE: Final = OpenApiExample(
+    "A webhook",
+    {
+        "name": "Daily backup",
+        "cron_expression": "0 2 * * *",
+        "category": "maintenance",
+        "pic_team": "devops",
+        "end_date": "2030-12-31",
+        "target_url": "https://hooks.example.com/backup",
+        "metadata": {"env": "production"},
+        "enable_email_notifications": True,
+        "notification_emails": ["ops@example.com"],
+    },
+    request_only=True,
+)
+GITHUB_EXAMPLE: Final = OpenApiExample(
+    "A GitHub workflow",
+    {
+        "name": "Nightly report",
+        "cron_expression": "30 1 * * MON-FRI",
+        "pic_team": "devops",
+        "end_date": "2030-12-31",
+        "github_repo": "acme/reports",
+        "github_workflow_name": "nightly.yml",
+        "metadata": {"branchDetails": "main", "format": "pdf"},
+    },
+    request_only=True,
+)
+PAUSE_EXAMPLE: Final = OpenApiExample("Pause", {"is_active": False}, request_only=True)
+EXTEND_EXAMPLE: Final = OpenApiExample(
+    "Extend and enable", {"end_date": "2031-12-31", "is_active": True}, request_only=True
+)
+CRON_EXAMPLE: Final = OpenApiExample(
+    "Weekdays at nine", {"cron_expression": "0 9 * * 1-5"}, request_only=True
+)
+PREVIEW_EXAMPLE: Final = OpenApiExample(
+    "The next five", {"cron_expression": "0 2 * * *", "count": 5}, request_only=True
+)
+RUN_EXAMPLE: Final = OpenApiExample(
+    "Other inputs this once", {"inputs": {"day": "2030-01-31"}, "ref": "hotfix"}, request_only=True
+)
+TARGET_EXAMPLE: Final = OpenApiExample(
+    "A webhook", {"target_url": "https://hooks.example.com/run", "metadata": {"dry": True}}, request_only=True
+)

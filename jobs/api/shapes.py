@@ -1,0 +1,181 @@
+"""Jobs and executions as answers show them: plain dictionaries, cheap for thousands of rows.
+
+The columns are named one by one, so that a secret can never be in an answer: what is not named is
+not even read. The components of the OpenAPI document are beside, in `serializers`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from django.conf import settings
+from django.db.models import F, QuerySet
+from django.db.models.functions import Substr
+
+from cronsched.core.api.fields import utc_text
+from jobs.models import Job, JobExecution
+from jobs.schedule import ZoneError, load_zone
+
+# What a list shows of an execution's output: 64 KiB times 200 rows would be 13 MB.
+OUTPUT_IN_LISTS: Final = 1000
+
+JOB_COLUMNS: Final = (
+    "id",
+    "name",
+    "cron_expression",
+    "timezone",
+    "target_url",
+    "github_owner",
+    "github_repo",
+    "github_workflow_name",
+    "metadata",
+    "timeout_seconds",
+    "category__slug",
+    "pic_team__slug",
+    "end_date",
+    "enable_email_notifications",
+    "notification_emails",
+    "notify_on_success",
+    "created_by_id",
+    "is_active",
+    "paused_reason",
+    "created_at",
+    "updated_at",
+    "last_execution_at",
+    "last_status",
+    "next_run_at",
+)
+EXECUTION_COLUMNS: Final = (
+    "id",
+    "job_id",
+    "status",
+    "trigger_type",
+    "scheduled_for",
+    "started_at",
+    "completed_at",
+    "duration_seconds",
+    "execution_type",
+    "target",
+    "response_status",
+    "reason",
+    "error_message",
+    "attempt",
+    "missed_count",
+    "missed_last_at",
+    "triggered_by_id",
+)
+# What the lists across jobs show besides.
+_OF_JOB: Final = ("job__name", "job__github_repo")
+
+
+def job_list(jobs: Any) -> list[dict[str, Any]]:
+    """All rows of `jobs`, in one query."""
+    return [_job(row) for row in jobs.values(*JOB_COLUMNS)]
+
+
+def job_answer(job: Job) -> dict[str, Any]:
+    """One job; its category and team are loaded where they are not yet."""
+    return _job(_row(job, JOB_COLUMNS))
+
+
+def execution_list(runs: Any, *, across_jobs: bool = False) -> list[dict[str, Any]]:
+    """The rows with the beginning of their output, cut in SQL, in one query."""
+    columns = EXECUTION_COLUMNS + (_OF_JOB if across_jobs else ())
+    rows = runs.values(*columns, shown_output=Substr("output", 1, OUTPUT_IN_LISTS))
+    return [_execution(row) for row in rows]
+
+
+def whole_execution(runs: QuerySet[JobExecution], *, across_jobs: bool = False) -> dict[str, Any] | None:
+    """The first of `runs` with all of its output; None where there is none."""
+    columns = EXECUTION_COLUMNS + (_OF_JOB if across_jobs else ())
+    row = runs.values(*columns, shown_output=F("output")).first()
+    return None if row is None else _execution(row)
+
+
+def execution_answer(run: JobExecution) -> dict[str, Any]:
+    return _execution({**_row(run, EXECUTION_COLUMNS), "shown_output": run.output})
+
+
+def _row(instance: Job | JobExecution, columns: Iterable[str]) -> dict[str, Any]:
+    """An instance as `values()` would give it."""
+    row: dict[str, Any] = {}
+    for column in columns:
+        value: Any = instance
+        for name in column.split("__"):
+            value = None if value is None else getattr(value, name)
+        row[column] = value
+    return row
+
+
+def _job(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": str(row["id"]),
+        "name": row["name"],
+        "cron_expression": row["cron_expression"],
+        "timezone": row["timezone"] or None,
+        "target_url": row["target_url"] or None,
+        "github_owner": row["github_owner"] or None,
+        "github_repo": row["github_repo"] or None,
+        "github_workflow_name": row["github_workflow_name"] or None,
+        "metadata": row["metadata"] or {},
+        "timeout_seconds": row["timeout_seconds"],
+        "category": row["category__slug"],
+        "pic_team": row["pic_team__slug"],
+        "end_date": row["end_date"].isoformat() if row["end_date"] else None,
+        "enable_email_notifications": row["enable_email_notifications"],
+        "notification_emails": row["notification_emails"] or [],
+        "notify_on_success": row["notify_on_success"],
+        "created_by": _text(row["created_by_id"]),
+        "is_active": row["is_active"],
+        "paused_reason": row["paused_reason"] or None,
+        "created_at": utc_text(row["created_at"]),
+        "updated_at": utc_text(row["updated_at"]),
+        "last_execution_at": utc_text(row["last_execution_at"]),
+        "last_status": row["last_status"] or None,
+        "next_execution_at": _in_zone(row["next_run_at"], row["timezone"]) if row["is_active"] else None,
+    }
+
+
+def _execution(row: Mapping[str, Any]) -> dict[str, Any]:
+    shown = {
+        "id": str(row["id"]),
+        "job_id": str(row["job_id"]),
+        "status": row["status"],
+        "trigger_type": row["trigger_type"],
+        "scheduled_for": utc_text(row["scheduled_for"]),
+        "started_at": utc_text(row["started_at"]),
+        "completed_at": utc_text(row["completed_at"]),
+        "duration_seconds": row["duration_seconds"],
+        "execution_type": row["execution_type"],
+        "target": row["target"],
+        "response_status": row["response_status"],
+        "reason": row["reason"] or None,
+        "error_message": row["error_message"] or None,
+        "output": row["shown_output"] or None,
+        "attempt": row["attempt"],
+        "missed_count": row["missed_count"],
+        "missed_last_at": utc_text(row["missed_last_at"]),
+        "triggered_by": _text(row["triggered_by_id"]),
+    }
+    if "job__name" in row:
+        shown["job_name"] = row["job__name"]
+        shown["github_repo"] = row["job__github_repo"] or None
+    return shown
+
+
+def _in_zone(moment: datetime | None, zone_name: str) -> str | None:
+    """With the schedule's own offset: `2025-12-23T02:00:00+09:00`."""
+    if moment is None:
+        return None
+    try:
+        zone = load_zone(zone_name or settings.SCHEDULER_TIMEZONE)
+    except ZoneError:
+        # Changed behind the services' back; reconciliation will switch this job off.
+        zone = load_zone(settings.SCHEDULER_TIMEZONE)
+    return moment.astimezone(zone).isoformat()
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,30 @@
+"""/jobs and /executions. /scheduler has its own."""
+
+from __future__ import annotations
+
+from django.urls import URLPattern, URLResolver
+
+from cronsched.core.api.routers import ContractRouter, route
+from jobs.api.executions import ExecutionViewSet, JobExecutionViewSet
+from jobs.api.jobs import JobViewSet
+from jobs.api.tools import CronToolsViewSet
+
+router = ContractRouter()
+# Before the jobs: an id is any text there, and would take these for one.
+router.register("jobs", CronToolsViewSet, "cron_tools")
+router.register("jobs", JobViewSet, "jobs")
+router.register("executions", ExecutionViewSet, "executions")
+
+_OF_JOB = r"jobs/(?P<job_id>[^/]+)/executions"
+
+
+def _route(path: str, action: str, name: str) -> URLPattern:
+    return route(path, JobExecutionViewSet.as_view({"get": action}, basename="job_executions"), name=name)
+
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    _route(_OF_JOB, "list", "job-executions"),
+    _route(rf"{_OF_JOB}/stats", "stats", "job-execution-stats"),
+    _route(rf"{_OF_JOB}/(?P<execution_id>[^/]+)", "retrieve", "job-execution"),
+    *router.urls,
+]

@@ -1,0 +1,194 @@
+"""CLAIM: queued rows become running ones, under a fresh token, and leave as deliveries.
+
+The database side of SEND. A row count does not say which rows were changed, so the claim is read
+back by its token. Only as many rows are claimed as can be sent at once: what is queued is safe to
+hand over to a successor, what is claimed is not.
+
+Whether a run may still go is judged here, at the last moment: a scheduled run whose job was paused
+or has expired since is `missed`, and the target is the job's target now, not when it was planned.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F
+
+from cronsched.core.crypto import SecretUnreadable, decrypt
+from cronsched.core.db import DatabaseNow, locked_skipping, retry_conflicts
+from jobs.choices import ExecutionType, Status, TriggerType
+from jobs.engine import slots
+from jobs.engine.config import EngineConfig
+from jobs.engine.lease import Term, prove
+from jobs.engine.messages import Delivery, DeliveryResult, GitHubTarget, Outcome, Reason, TargetKind
+from jobs.engine.tell import tell_finished
+from jobs.engine.transports import github
+from jobs.models import Job, JobExecution
+
+logger = logging.getLogger(__name__)
+
+# Beyond the timeout: what recording a result may take before the run is given up for lost.
+DEADLINE_MARGIN_S = 15.0
+
+
+@dataclass(kw_only=True, slots=True)
+class Claim:
+    """`deliveries` are to be sent; `refused` failed before sending and are to be recorded."""
+
+    deliveries: list[Delivery] = field(default_factory=list)
+    refused: list[DeliveryResult] = field(default_factory=list)
+    count: int = 0
+
+
+@retry_conflicts
+def claim(*, now: datetime, term: Term, limit: int, config: EngineConfig) -> Claim:
+    """Claim up to `limit` sendable rows in one transaction. Raises LeaseLost."""
+    token = uuid.uuid4()
+    with transaction.atomic():
+        prove(term)
+        ids = list(locked_skipping(JobExecution.objects.sendable(now)).values_list("id", flat=True)[:limit])
+        if not ids:
+            return Claim()
+        JobExecution.objects.filter(pk__in=ids, status=Status.QUEUED).update(
+            status=Status.RUNNING,
+            claim_token=token,
+            claimed_by=term.holder,
+            started_at=now,
+            deadline_at=DatabaseNow(config.timeout_s + DEADLINE_MARGIN_S),
+        )
+        rows = list(JobExecution.objects.filter(claim_token=token).select_related("job").defer("output"))
+        stale = [row for row in rows if _why_not(row)]
+        _drop(stale, now=now)
+        going = [row for row in rows if not _why_not(row)]
+        _set_own_deadlines(going, config)
+    return _to_claim(rows, going, token=token, now=now, config=config)
+
+
+def _why_not(row: JobExecution) -> Reason:
+    """Why a claimed row must not be sent after all; NONE when it may."""
+    if row.trigger_type != TriggerType.SCHEDULED or row.scheduled_for is None:
+        return Reason.NONE
+    if not slots.is_within(row.scheduled_for, row.job.end_date):
+        return Reason.EXPIRED
+    return Reason.NONE if row.job.is_active else Reason.PAUSED
+
+
+_WHY_NOT_TEXT = {
+    Reason.PAUSED: "Not sent: the job was paused before this run could start.",
+    Reason.EXPIRED: "Not sent: the job's end date was moved before this slot, after it had come due.",
+}
+
+
+def _drop(rows: list[JobExecution], *, now: datetime) -> None:
+    """Turn claimed rows that must not go into missed ones."""
+    by_reason: dict[Reason, list[JobExecution]] = defaultdict(list)
+    for row in rows:
+        by_reason[_why_not(row)].append(row)
+    for reason, group in by_reason.items():
+        values: dict[str, Any] = {
+            "status": Status.MISSED,
+            "reason": reason,
+            "error_message": _WHY_NOT_TEXT[reason],
+            "completed_at": now,
+            "deadline_at": None,
+            "missed_count": 1,
+        }
+        JobExecution.objects.filter(pk__in=[row.pk for row in group]).update(
+            **values, missed_last_at=F("scheduled_for")
+        )
+        for row in group:
+            for name, value in values.items():
+                setattr(row, name, value)
+    tell_finished(rows, now=now)
+
+
+def _set_own_deadlines(rows: list[JobExecution], config: EngineConfig) -> None:
+    """Runs of jobs with a timeout of their own, one statement per distinct timeout."""
+    own: dict[int, list[uuid.UUID]] = defaultdict(list)
+    for row in rows:
+        if row.job.timeout_seconds is not None:
+            own[row.job.timeout_seconds].append(row.pk)
+    for timeout_s, ids in own.items():
+        JobExecution.objects.filter(pk__in=ids).update(deadline_at=DatabaseNow(timeout_s + DEADLINE_MARGIN_S))
+
+
+def _to_claim(
+    rows: list[JobExecution],
+    going: list[JobExecution],
+    *,
+    token: uuid.UUID,
+    now: datetime,
+    config: EngineConfig,
+) -> Claim:
+    result = Claim(count=len(rows))
+    for row in going:
+        try:
+            result.deliveries.append(to_delivery(row, token=token, config=config))
+        except SecretUnreadable as error:
+            result.refused.append(_refusal(row, token, now, Reason.CONFIGURATION, str(error)))
+        except Exception:
+            # A row that cannot be read must not stop the others of its batch.
+            logger.exception("claim: delivery not built execution=%s", row.pk)
+            text = "This run could not be prepared: the job's settings cannot be read. Save the job again."
+            result.refused.append(_refusal(row, token, now, Reason.INTERNAL, text))
+    return result
+
+
+def to_delivery(row: JobExecution, *, token: uuid.UUID, config: EngineConfig) -> Delivery:
+    """Everything that one attempt of `row` needs. Raises SecretUnreadable."""
+    job: Job = row.job
+    overrides: dict[str, Any] = json.loads(decrypt(row.overrides)) if row.overrides else {}
+    metadata: Mapping[str, Any] = overrides.get("metadata", job.metadata or {})
+    kind = (
+        TargetKind.GITHUB_ACTIONS
+        if row.execution_type == ExecutionType.GITHUB_ACTIONS
+        else TargetKind.WEBHOOK
+    )
+    secret = decrypt(job.signing_secret) if job.signing_secret else config.signing_secret
+    is_github = kind is TargetKind.GITHUB_ACTIONS
+    return Delivery(
+        execution_id=row.pk,
+        claim_token=token,
+        kind=kind,
+        attempt=row.attempt,
+        timeout_s=float(job.timeout_seconds or config.timeout_s),
+        payload=metadata,
+        target_url="" if is_github else overrides.get("target_url") or job.target_url,
+        signing_secrets=(secret,) if secret and not is_github else (),
+        github=_github_target(job, metadata, overrides, config) if is_github else None,
+    )
+
+
+def _github_target(
+    job: Job, metadata: Mapping[str, Any], overrides: Mapping[str, Any], config: EngineConfig
+) -> GitHubTarget:
+    return GitHubTarget(
+        api_url=config.github_api_url,
+        owner=overrides.get("github_owner") or job.github_owner or config.github_owner,
+        repo=overrides.get("github_repo") or job.github_repo,
+        workflow=overrides.get("github_workflow_name") or job.github_workflow_name,
+        ref=github.choose_ref(overrides.get("ref"), metadata, config.github_ref),
+        inputs=github.merge_inputs(metadata, overrides.get("inputs")),
+        token=overrides.get("github_token") or config.github_token,
+    )
+
+
+def _refusal(row: JobExecution, token: uuid.UUID, now: datetime, reason: Reason, text: str) -> DeliveryResult:
+    return DeliveryResult(
+        execution_id=row.pk,
+        claim_token=token,
+        outcome=Outcome.FAILED,
+        started_at=now,
+        completed_at=now,
+        duration_s=0.0,
+        reason=reason,
+        error_message=text,
+    )

@@ -1,0 +1,178 @@
+"""The lease: which process plans and sends.
+
+One row (`SchedulerLease`): a holder, a term and an expiry by the database's clock, so that hosts
+whose clocks differ agree. The term is a fencing number: it grows with every new holder, and every
+transaction that plans or claims proves it first, under a lock. A leader that was stalled, frozen
+or cut off therefore cannot write after its successor has taken over.
+
+Sending is not a transaction, so it is fenced by trust instead: a leader believes in its lease only
+until (the start of its last successful renewal + the lease's length - a margin), read from a clock
+that counts the time the machine slept. A slow renewal cannot stretch that window.
+
+    standby --acquire--> leading --renew ok--> leading
+    leading --renew finds another term--> standby
+    leading --database silent--> untrusted (sends nothing) --renew ok, same term--> leading
+    leading --release at shutdown--> gone: a standby need not wait for the expiry
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from django.db import DatabaseError, close_old_connections, connection, models, transaction
+from django.db.models import F, Q
+
+from cronsched.core.clock import uptime
+from cronsched.core.db import DatabaseNow, locked
+from jobs.models.lease import LEASE_ID, SchedulerLease
+
+logger = logging.getLogger(__name__)
+
+# Of the lease's length: how often it is renewed, and how early its holder stops trusting it.
+RENEWALS_PER_LEASE = 5
+MARGIN_SHARE = 0.15
+STANDBY_RETRY_S = 1.0
+
+
+class LeaseLost(Exception):
+    """Another process holds the lease, or ours ran out: nothing of this transaction may stay."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Term:
+    holder: str
+    number: int
+
+
+def acquire(*, holder: str, ttl_s: float) -> Term | None:
+    """Take the lease if nobody holds it or its time has run out; None while another leads."""
+    SchedulerLease.objects.get_or_create(pk=LEASE_ID)
+    free = Q(holder="") | Q(expires_at__isnull=True) | Q(expires_at__lte=DatabaseNow())
+    with transaction.atomic():
+        taken = SchedulerLease.objects.filter(free, pk=LEASE_ID).update(
+            holder=holder,
+            term=F("term") + 1,
+            acquired_at=DatabaseNow(),
+            renewed_at=DatabaseNow(),
+            expires_at=DatabaseNow(ttl_s),
+        )
+        if not taken:
+            return None
+        number = SchedulerLease.objects.values_list("term", flat=True).get(pk=LEASE_ID)
+    return Term(holder=holder, number=number)
+
+
+def renew(term: Term, *, ttl_s: float) -> bool:
+    """Push the expiry on; False when the term is over.
+
+    An expired lease that nobody took may be renewed: the term proves that nobody was between.
+    """
+    return _held(term).update(renewed_at=DatabaseNow(), expires_at=DatabaseNow(ttl_s)) == 1
+
+
+def release(term: Term) -> None:
+    """Give the lease up, only if it is still ours."""
+    _held(term).update(holder="", expires_at=DatabaseNow())
+
+
+def prove(term: Term) -> None:
+    """Lock the lease row for this transaction, or raise LeaseLost. Call it first in the transaction."""
+    if not locked(_held(term).filter(expires_at__gt=DatabaseNow())).values_list("term", flat=True):
+        raise LeaseLost(f"term {term.number} of {term.holder} is over")
+
+
+def _held(term: Term) -> models.QuerySet[SchedulerLease]:
+    return SchedulerLease.objects.filter(pk=LEASE_ID, holder=term.holder, term=term.number)
+
+
+class LeaseKeeper:
+    """Takes and renews the lease in a thread and on a connection of its own.
+
+    `on_lost()` is called in that thread, so it must be quick.
+    """
+
+    def __init__(
+        self,
+        *,
+        holder: str,
+        ttl_s: float,
+        on_lost: Callable[[], None],
+        clock: Callable[[], float] = uptime,
+    ) -> None:
+        self.holder = holder
+        self._ttl_s = ttl_s
+        self._on_lost = on_lost
+        self._clock = clock
+        self._term: Term | None = None
+        self._trusted_until = 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
+        self._is_database_silent = False
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop renewing and give the lease up."""
+        self._stop.set()
+        self._thread.join(timeout=self._ttl_s)
+        if self._term is not None:
+            try:
+                release(self._term)
+            except DatabaseError:
+                logger.warning("lease not released, it runs out by itself term=%d", self._term.number)
+            self._term = None
+
+    def trusted_term(self) -> Term | None:
+        """The term, while this process may act on it; None for a standby or a lapsed trust."""
+        term = self._term
+        return term if term is not None and self._clock() < self._trusted_until else None
+
+    def is_trusted(self) -> bool:
+        return self.trusted_term() is not None
+
+    def turn(self) -> None:
+        """One renewal, or one attempt to take the lead."""
+        started = self._clock()
+        try:
+            self._renew(started) if self._term else self._acquire(started)
+        except DatabaseError as error:
+            if not self._is_database_silent:
+                logger.warning(
+                    "lease: the database does not answer, nothing is sent meanwhile error=%s", error
+                )
+            self._is_database_silent = True
+            return
+        if self._is_database_silent:
+            logger.info("lease: the database answers again")
+        self._is_database_silent = False
+
+    def _acquire(self, started: float) -> None:
+        term = acquire(holder=self.holder, ttl_s=self._ttl_s)
+        if term is not None:
+            self._term = term
+            self._trust_from(started)
+            logger.info("lease gained holder=%s term=%d", term.holder, term.number)
+
+    def _renew(self, started: float) -> None:
+        assert self._term is not None  # noqa: S101 - for the type checker
+        if renew(self._term, ttl_s=self._ttl_s):
+            self._trust_from(started)
+            return
+        logger.warning("lease lost holder=%s term=%d", self._term.holder, self._term.number)
+        self._term = None
+        self._on_lost()
+
+    def _trust_from(self, started: float) -> None:
+        self._trusted_until = started + self._ttl_s * (1 - MARGIN_SHARE)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            close_old_connections()
+            self.turn()
+            pause_s = self._ttl_s / RENEWALS_PER_LEASE if self._term else STANDBY_RETRY_S
+            self._stop.wait(min(pause_s, self._ttl_s / RENEWALS_PER_LEASE))
+        connection.close()

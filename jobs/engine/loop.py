@@ -1,0 +1,162 @@
+"""The engine: who does what, in which thread.
+
+    lease     takes and renews the lead                      (LeaseKeeper)
+    ticker    each second: plan what is due, claim, submit   (Ticker -> Engine.tick)
+    sender    an event loop: thousands of calls in flight    (Sender, no database)
+    recorder  gathers results and writes them in batches     (Recorder)
+
+A standby runs the lease thread alone. A slow target holds a socket, never a thread of ours. On
+SIGTERM: no more planning, what is in flight is waited for within a bound, results are recorded,
+what was claimed but not begun goes back to the queue, and the lease is given up.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from django.db import DatabaseError, close_old_connections
+
+from cronsched.core import clock
+from jobs.engine.claim import claim
+from jobs.engine.config import EngineConfig
+from jobs.engine.lease import LeaseKeeper, LeaseLost, Term
+from jobs.engine.plan import PlanConflict, plan_due
+from jobs.engine.recorder import Recorder
+from jobs.engine.rescue import miss_stale_queue
+from jobs.engine.send import Sender, SenderConfig
+from jobs.engine.ticker import Ticker
+
+logger = logging.getLogger(__name__)
+
+CLAIM_BATCH = 500
+# A tick that still has rows to send stops here, so that the next one can plan.
+TICK_BUDGET_S = 0.9
+RECORD_STOP_S = 10.0
+
+
+def make_holder() -> str:
+    """Names this process in the lease: host, process, and a part that no restart repeats."""
+    return f"{socket.gethostname()[:200]}:{os.getpid()}:{secrets.token_hex(3)}"
+
+
+class Engine:
+    """One scheduler process.
+
+    `resync(now=…)` sets every next run right; it is called when the clock was set.
+    `on_lead` (in the ticker's thread) and `on_lead_lost` (in the lease's, so it must be quick) frame
+    what else only a leader does: the chores.
+    """
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        sender_config: SenderConfig,
+        *,
+        lease_s: float,
+        resync: Callable[..., object],
+        now: Callable[[], datetime] = clock.now,
+        on_lead: Callable[[], None] = lambda: None,
+        on_lead_lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._config = config
+        self._now = now
+        self._resync = resync
+        self._on_lead = on_lead
+        self._on_lead_lost = on_lead_lost
+        self._freed = threading.Event()
+        self._started_term: Term | None = None
+        self._wants_resync = threading.Event()
+        self.keeper = LeaseKeeper(holder=make_holder(), ttl_s=lease_s, on_lost=on_lead_lost)
+        self.recorder = Recorder(clock=now, on_recorded=self._freed.set)
+        self.sender = Sender(
+            sender_config, on_result=self.recorder.put, is_trusted=self.keeper.is_trusted, clock=now
+        )
+        self.ticker = Ticker(tick=self.tick, on_jump=lambda jump: self._wants_resync.set())
+        self._is_failing = False
+
+    def start(self) -> None:
+        self.recorder.start()
+        self.sender.start()
+        self.keeper.start()
+        self.ticker.start()
+
+    def stop(self, drain_s: float) -> None:
+        """Drain within `drain_s` seconds, then cut off, record, and give up the lease."""
+        self.ticker.stop()
+        logger.info("stopping, waiting for runs in flight count=%d", self.sender.in_flight)
+        self.sender.stop(drain_s)
+        self.recorder.stop(RECORD_STOP_S)
+        self._on_lead_lost()
+        self.keeper.stop()
+
+    def tick(self) -> None:
+        """One second's work, if this process leads. Never raises: the next tick sees it anew."""
+        close_old_connections()
+        try:
+            term = self.keeper.trusted_term()
+            if term is not None:
+                self._work(term)
+            self._say_working()
+        except LeaseLost as error:
+            logger.warning("tick: %s", error)
+        except PlanConflict as error:
+            logger.info("tick: %s", error)
+        except DatabaseError as error:
+            if not self._is_failing:
+                logger.warning("tick: the database does not answer, nothing is planned error=%s", error)
+            self._is_failing = True
+        except Exception:
+            logger.exception("tick failed")
+
+    def _say_working(self) -> None:
+        if self._is_failing:
+            logger.info("tick: the database answers again")
+        self._is_failing = False
+
+    def _work(self, term: Term) -> None:
+        until = time.monotonic() + TICK_BUDGET_S
+        if self._started_term != term:
+            self._begin_term(term)
+        if self._wants_resync.is_set():
+            self._wants_resync.clear()
+            self._resync(now=self._now())
+        for planned in plan_due(now=self._now(), term=term, config=self._config):
+            logger.info(
+                "planned due=%d queued=%d missed=%d broken=%d",
+                planned.due, planned.queued, planned.missed, planned.broken,
+            )  # fmt: skip
+            # The first request leaves before the last job is planned.
+            self._dispatch(term)
+        self._dispatch_all(term, until)
+
+    def _begin_term(self, term: Term) -> None:
+        """What a new leader does first, and no more: what came due in between is waiting."""
+        miss_stale_queue(now=self._now(), term=term, grace_s=self._config.grace_s)
+        self._on_lead()
+        self._started_term = term
+
+    def _dispatch_all(self, term: Term, until: float) -> None:
+        """Send all that is queued, waiting for room, until this tick's time is up."""
+        while self._dispatch(term) and time.monotonic() < until:
+            if not self.sender.free:
+                self._freed.clear()
+                self._freed.wait(max(0.0, min(0.1, until - time.monotonic())))
+
+    def _dispatch(self, term: Term) -> bool:
+        """Claim one batch, no more than can be sent now. Whether there may be more."""
+        limit = min(CLAIM_BATCH, self.sender.free)
+        if not limit:
+            return True
+        claimed = claim(now=self._now(), term=term, limit=limit, config=self._config)
+        for result in claimed.refused:
+            self.recorder.put(result)
+        if claimed.deliveries:
+            self.sender.submit(claimed.deliveries)
+        return claimed.count == limit

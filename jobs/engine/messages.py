@@ -1,0 +1,97 @@
+"""What the stages of a firing hand to each other: plain frozen values.
+
+A `Delivery` carries everything one attempt needs, so that sending touches no database; a
+`DeliveryResult` carries everything RECORD needs, so that recording touches no network. Nothing
+here may import Django: the import rules check it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+
+class TargetKind(StrEnum):
+    WEBHOOK = "webhook"
+    GITHUB_ACTIONS = "github_actions"
+
+
+class Outcome(StrEnum):
+    """What became of one attempt."""
+
+    SUCCESS = "success"
+    FAILED = "failed"
+    # No byte left this process: the row may safely go back to the queue.
+    NOT_SENT = "not_sent"
+
+
+class Reason(StrEnum):
+    """Why a run did not succeed, for filters, alerts and the retry rule; text is for people."""
+
+    NONE = ""
+    HTTP_STATUS = "http_status"
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    TLS = "tls"
+    DNS = "dns"
+    BLOCKED_ADDRESS = "blocked_address"
+    CONFIGURATION = "configuration"
+    INTERRUPTED = "interrupted"
+    MISFIRE = "misfire"
+    OVERLAP = "overlap"
+    PAUSED = "paused"
+    EXPIRED = "expired"
+    INTERNAL = "internal"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GitHubTarget:
+    """One workflow file on one repository. `token` is empty where none is configured."""
+
+    api_url: str
+    owner: str
+    repo: str
+    workflow: str
+    ref: str
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    token: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivery:
+    """One attempt of one run. Exactly one of `target_url` and `github` is set, after `kind`."""
+
+    execution_id: UUID
+    claim_token: UUID
+    kind: TargetKind
+    attempt: int = 1
+    # Total seconds for the attempt: DNS, connect, TLS, request and response together.
+    timeout_s: float = 30.0
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    target_url: str = ""
+    # Standard Webhooks secrets; each signs, so that a receiver can rotate. Empty: unsigned.
+    signing_secrets: tuple[str, ...] = field(default=(), repr=False)
+    github: GitHubTarget | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeliveryResult:
+    """What one attempt came to. Times are aware UTC; `duration_s` is from a monotonic clock."""
+
+    execution_id: UUID
+    claim_token: UUID
+    outcome: Outcome
+    started_at: datetime
+    completed_at: datetime
+    duration_s: float
+    reason: Reason = Reason.NONE
+    response_status: int | None = None
+    error_message: str = ""
+    output: str = ""
+    is_retryable: bool = False
+    # Seconds the receiver asked to wait (`Retry-After`), None when it did not.
+    retry_after_s: float | None = None

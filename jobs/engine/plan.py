@@ -1,0 +1,402 @@
+"""PLAN: jobs that are due become execution rows, and `next_run_at` moves on.
+
+One transaction per batch, fenced by the lease. What cannot happen, and why:
+
+- A slot fires twice: the row's key is (job, slot), and no row means no fire.
+- A slot vanishes: the row and the moved `next_run_at` are one transaction; a crash undoes both.
+- An edit is overwritten: a job moves on only while it still has the slot and the version that were
+  read; otherwise the batch is undone and left to the next tick.
+- One job harms another: a schedule that cannot be read switches that job off, with the reason on it.
+
+A slot that has its row already (the clock was set back) has fired: it is dropped. Slots older than
+the grace become one `missed` row with their count. Statements are per batch, never per job.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from django.db import DatabaseError, IntegrityError, transaction
+
+from cronsched.core.clock import scheduler_zone
+from cronsched.core.db import locked_skipping, retry_conflicts
+from jobs import schedule
+from jobs.choices import PausedReason, Status, TriggerType
+from jobs.engine import slots
+from jobs.engine.config import EngineConfig
+from jobs.engine.lease import Term, prove
+from jobs.engine.messages import Reason
+from jobs.engine.tell import tell_changed, tell_finished
+from jobs.models import Job, JobExecution
+
+logger = logging.getLogger(__name__)
+
+BATCH = 500
+PLAN_FIELDS = (
+    "id", "name", "cron_expression", "timezone", "end_date", "is_active", "next_run_at", "planned_schedule",
+    "schedule_version", "target_url", "github_owner", "github_repo", "github_workflow_name",
+)  # fmt: skip
+
+
+class PlanConflict(Exception):
+    """A job was edited between reading and moving on: the batch is undone, the next tick sees it anew."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Planned:
+    """What one batch came to, in counts."""
+
+    due: int = 0
+    queued: int = 0
+    missed: int = 0
+    broken: int = 0
+
+
+@dataclass(kw_only=True, slots=True)
+class Decision:
+    """What PLAN does with one due job. `next_run_at` is None where no further slot follows."""
+
+    job: Job
+    fires: list[datetime] = field(default_factory=list)
+    gap: Gap | None = None
+    next_run_at: datetime | None = None
+    is_rescheduled: bool = False
+    broken: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gap:
+    """Slots nobody could fire in time: first and last (both included), and how many."""
+
+    first: datetime
+    last: datetime
+    count: int
+
+
+def plan_due(*, now: datetime, term: Term, config: EngineConfig, batch: int = BATCH) -> Iterator[Planned]:
+    """Plan every job that is due at `now`, a batch at a time, so that sending may begin in between."""
+    while True:
+        try:
+            planned = plan_batch(now=now, term=term, config=config, size=batch)
+        except DatabaseError:
+            if batch == 1:
+                raise
+            # One row may be the cause: each job alone, so that it stops no other.
+            logger.exception("plan: a batch failed, its jobs are planned one by one")
+            planned = plan_one_by_one(now=now, term=term, config=config, limit=batch)
+        if planned.due:
+            yield planned
+        if planned.due < batch:
+            return
+
+
+def plan_one_by_one(*, now: datetime, term: Term, config: EngineConfig, limit: int) -> Planned:
+    """Plan up to `limit` due jobs, a transaction each; one that cannot be planned is switched off."""
+    total = Planned()
+    for job_id in list(Job.objects.due(now).values_list("id", flat=True)[:limit]):
+        try:
+            planned = plan_batch(now=now, term=term, config=config, size=1, job_id=job_id)
+        except DatabaseError as error:
+            logger.exception("plan: job switched off job=%s", job_id)
+            switch_off(job_id, note=f"It could not be planned: {error}"[:900], now=now, term=term)
+            planned = Planned(due=1, broken=1)
+        for name in Planned.__slots__:
+            setattr(total, name, getattr(total, name) + getattr(planned, name))
+    return total
+
+
+@retry_conflicts
+def plan_batch(
+    *, now: datetime, term: Term, config: EngineConfig, size: int = BATCH, job_id: UUID | None = None
+) -> Planned:
+    """Plan one batch in one transaction. Raises LeaseLost, and PlanConflict when a job was edited."""
+    with transaction.atomic():
+        prove(term)
+        due = Job.objects.due(now).only(*PLAN_FIELDS)
+        if job_id is not None:
+            due = due.filter(pk=job_id)
+        jobs = list(locked_skipping(due)[:size])
+        if not jobs:
+            return Planned()
+        decisions = _decide_all(jobs, now=now, grace_s=config.grace_s)
+        rows = _rows_for(decisions, now=now, max_instances=config.max_instances)
+        inserted = _insert(rows)
+        _move_on(decisions, now=now)
+        missed = [row for row in inserted if row.status == Status.MISSED]
+        _note_missed(missed)
+        tell_finished(missed, now=now)
+    return Planned(
+        due=len(jobs),
+        queued=len(inserted) - len(missed),
+        missed=len(missed),
+        broken=sum(bool(decision.broken) for decision in decisions),
+    )
+
+
+# ---- what is to happen: no database from here to the next rule --------------------------------
+
+
+def decide(job: Job, *, now: datetime, grace_s: float) -> Decision:
+    """What is to happen to a due job: slots to fire, a gap to record, where it goes on."""
+    slot = job.next_run_at
+    assert slot is not None  # noqa: S101 - a due job has one
+    if job.planned_schedule != slots.schedule_key(job.cron_expression, job.zone_name):
+        # Changed behind the services' back: its slot belongs to a schedule that is no more.
+        return Decision(job=job, next_run_at=_next(job, now), is_rescheduled=True)
+    expression, zone = schedule.parse(job.cron_expression), schedule.load_zone(job.zone_name)
+    threshold = now - timedelta(seconds=grace_s)
+    fires = [slot] if slot >= threshold else []
+    since = slot if fires else threshold - timedelta(microseconds=1)
+    if now - since >= timedelta(minutes=1) or not fires:
+        fires += schedule.slots_between(expression, zone=zone, after=since, until=now)
+    return Decision(
+        job=job,
+        fires=[fire for fire in fires if slots.is_within(fire, job.end_date)],
+        gap=_gap(job, expression, zone, slot, threshold) if slot < threshold else None,
+        next_run_at=_next(job, now),
+    )
+
+
+def _gap(
+    job: Job, expression: schedule.CronExpression, zone: ZoneInfo, first: datetime, threshold: datetime
+) -> Gap | None:
+    """The slots from `first` to just before `threshold` that lie within the end date."""
+    until = threshold - timedelta(microseconds=1)
+    if job.end_date is not None:
+        midnight = datetime.combine(job.end_date + timedelta(days=1), datetime.min.time(), scheduler_zone())
+        until = min(until, midnight.astimezone(UTC) - timedelta(microseconds=1))
+    count = schedule.count_slots(expression, zone=zone, first=first, until=until)
+    last = schedule.last_slot(expression, zone=zone, first=first, until=until)
+    return Gap(first=first, last=last, count=count) if count and last is not None else None
+
+
+def _next(job: Job, now: datetime) -> datetime | None:
+    return slots.next_slot(
+        expression=job.cron_expression, zone_name=job.zone_name, end_date=job.end_date, after=now
+    )
+
+
+def _decide_all(jobs: list[Job], *, now: datetime, grace_s: float) -> list[Decision]:
+    """One decision per job; those that share slot, expression, zone and end date share the arithmetic."""
+    known: dict[tuple[object, ...], Decision] = {}
+    decisions = []
+    for job in jobs:
+        key = (job.next_run_at, job.cron_expression, job.timezone, job.end_date, job.planned_schedule)
+        if key not in known:
+            known[key] = _decide_safely(job, now=now, grace_s=grace_s)
+        twin = known[key]
+        decisions.append(
+            Decision(
+                job=job,
+                fires=twin.fires,
+                gap=twin.gap,
+                next_run_at=twin.next_run_at,
+                is_rescheduled=twin.is_rescheduled,
+                broken=twin.broken,
+            )
+        )
+    return decisions
+
+
+def _decide_safely(job: Job, *, now: datetime, grace_s: float) -> Decision:
+    try:
+        return decide(job, now=now, grace_s=grace_s)
+    except (schedule.CronError, schedule.ZoneError) as error:
+        return Decision(job=job, broken=str(error))
+
+
+# ---- what is written --------------------------------------------------------------------------
+
+
+def _rows_for(decisions: list[Decision], *, now: datetime, max_instances: int) -> list[JobExecution]:
+    firing = [decision for decision in decisions if decision.fires or decision.gap]
+    if not firing:
+        return []
+    taken = _slots_with_rows(firing, now)
+    in_flight = _in_flight([decision.job.pk for decision in firing if decision.fires])
+    rows: list[JobExecution] = []
+    for decision in firing:
+        had = taken.get(decision.job.pk, set())
+        if decision.gap is not None:
+            rows.extend(_gap_row(decision, had, now))
+        running = in_flight.get(decision.job.pk, [])
+        for slot in decision.fires:
+            if slot in had:
+                logger.info("plan: slot has its row already job=%s slot=%s", decision.job.pk, slot)
+                continue
+            row = _fire_row(decision.job, slot, now, running, max_instances)
+            rows.append(row)
+            if row.status == Status.QUEUED:
+                running.append(row.pk)
+    return rows
+
+
+def _slots_with_rows(decisions: list[Decision], now: datetime) -> dict[UUID, set[datetime]]:
+    earliest = min(decision.job.next_run_at for decision in decisions if decision.job.next_run_at)
+    pairs = JobExecution.objects.filter(
+        job_id__in=[decision.job.pk for decision in decisions],
+        scheduled_for__gte=earliest,
+        scheduled_for__lte=now,
+    ).values_list("job_id", "scheduled_for")
+    taken: dict[UUID, set[datetime]] = defaultdict(set)
+    for job_id, slot in pairs:
+        taken[job_id].add(slot)
+    return taken
+
+
+def _in_flight(job_ids: list[UUID]) -> dict[UUID, list[UUID]]:
+    running: dict[UUID, list[UUID]] = defaultdict(list)
+    for job_id, execution_id in JobExecution.objects.in_flight_of(job_ids).values_list("job_id", "id"):
+        running[job_id].append(execution_id)
+    return running
+
+
+def _fire_row(
+    job: Job, slot: datetime, now: datetime, running: list[UUID], max_instances: int
+) -> JobExecution:
+    row = _new_row(job, slot, now)
+    if len(running) >= max_instances:
+        _mark_missed(row, Reason.OVERLAP, now)
+        row.error_message = (
+            f"Not sent: {len(running)} runs of this job are still in flight (the limit is {max_instances}); "
+            f"run {running[0]} is in the way."
+        )
+    return row
+
+
+def _gap_row(decision: Decision, had: set[datetime], now: datetime) -> list[JobExecution]:
+    gap = decision.gap
+    assert gap is not None  # noqa: S101 - for the type checker
+    first, count = gap.first, gap.count
+    if had:
+        # Some slots of the gap have fired before (the clock was set back): they are no part of it.
+        job = decision.job
+        expression, zone = schedule.parse(job.cron_expression), schedule.load_zone(job.zone_name)
+        count -= sum(gap.first <= slot <= gap.last for slot in had)
+        after = gap.first - timedelta(microseconds=1)
+        slots_left = schedule.slots_between(expression, zone=zone, after=after, until=gap.last)
+        first = next((slot for slot in slots_left if slot not in had), gap.first)
+    if count <= 0:
+        return []
+    row = _new_row(decision.job, first, now)
+    _mark_missed(row, Reason.MISFIRE, now)
+    row.missed_count = count
+    row.missed_last_at = gap.last
+    row.error_message = _gap_message(decision.job, first, gap.last, count)
+    return [row]
+
+
+def _gap_message(job: Job, first: datetime, last: datetime, count: int) -> str:
+    zone = schedule.load_zone(job.zone_name)
+    begin, end = (f"{moment.astimezone(zone):%Y-%m-%d %H:%M}" for moment in (first, last))
+    if count == 1:
+        return (
+            f"Not sent: the slot of {begin} ({zone.key}) came due while no scheduler could fire it in time."
+        )
+    return (
+        f"Not sent: {count} slots from {begin} to {end} ({zone.key}) came due while no scheduler could fire "
+        "them in time. This row stands for all of them."
+    )
+
+
+def _new_row(job: Job, slot: datetime, now: datetime) -> JobExecution:
+    return JobExecution(
+        job=job,
+        status=Status.QUEUED,
+        trigger_type=TriggerType.SCHEDULED,
+        execution_type=job.execution_type,
+        target=job.target,
+        scheduled_for=slot,
+        started_at=now,
+        available_at=now,
+    )
+
+
+def _mark_missed(row: JobExecution, reason: Reason, now: datetime) -> None:
+    row.status = Status.MISSED
+    row.reason = reason
+    row.missed_count = 1
+    row.missed_last_at = row.scheduled_for
+    row.completed_at = now
+
+
+def _insert(rows: list[JobExecution]) -> list[JobExecution]:
+    """Insert the rows; where one conflicts, each alone, and that one is dropped. Those inserted."""
+    if not rows:
+        return []
+    try:
+        with transaction.atomic():
+            JobExecution.objects.bulk_create(rows)
+        return rows
+    except IntegrityError:
+        logger.warning("plan: rows conflict, inserting one by one count=%d", len(rows))
+    return [row for row in rows if _insert_one(row)]
+
+
+def _insert_one(row: JobExecution) -> bool:
+    try:
+        with transaction.atomic():
+            row.save(force_insert=True)
+    except IntegrityError as error:
+        # The slot has its row, or the job is gone: either way there is nothing to fire.
+        logger.info("plan: row dropped job=%s slot=%s error=%s", row.job_id, row.scheduled_for, error)
+        return False
+    return True
+
+
+def _move_on(decisions: list[Decision], *, now: datetime) -> None:
+    groups: dict[tuple[datetime | None, datetime | None, int], list[UUID]] = defaultdict(list)
+    for decision in decisions:
+        job = decision.job
+        if decision.broken:
+            _pause_broken(job, decision.broken, now=now)
+        elif decision.is_rescheduled:
+            _reschedule(decision)
+        else:
+            groups[job.next_run_at, decision.next_run_at, job.schedule_version].append(job.pk)
+    for (slot, next_run_at, version), ids in groups.items():
+        unchanged = Job.objects.filter(pk__in=ids, next_run_at=slot, schedule_version=version)
+        if unchanged.update(next_run_at=next_run_at) != len(ids):
+            raise PlanConflict(f"{len(ids)} jobs at {slot}: some were edited meanwhile")
+
+
+def _reschedule(decision: Decision) -> None:
+    job = decision.job
+    Job.objects.filter(pk=job.pk, schedule_version=job.schedule_version).update(
+        next_run_at=decision.next_run_at,
+        planned_schedule=slots.schedule_key(job.cron_expression, job.zone_name),
+    )
+
+
+def _pause_broken(job: Job, note: str, *, now: datetime) -> None:
+    logger.warning("plan: job switched off job=%s reason=%s", job.pk, note)
+    Job.objects.filter(pk=job.pk).update(
+        is_active=False,
+        next_run_at=None,
+        paused_reason=PausedReason.BROKEN,
+        paused_note=note,
+        updated_at=now,
+        schedule_version=job.schedule_version + 1,
+    )
+    job.is_active, job.paused_note = False, note
+    tell_changed(job, "broken", now=now)
+
+
+def switch_off(job_id: UUID, *, note: str, now: datetime, term: Term) -> None:
+    """Pause a job that cannot be planned, in a transaction of its own."""
+    with transaction.atomic():
+        prove(term)
+        job = Job.objects.only(*PLAN_FIELDS).filter(pk=job_id).first()
+        if job is not None:
+            _pause_broken(job, note, now=now)
+
+
+def _note_missed(missed: list[JobExecution]) -> None:
+    if missed:
+        Job.objects.filter(pk__in={row.job_id for row in missed}).update(last_status=Status.MISSED)

@@ -1,0 +1,142 @@
+"""RECORD: results become `success` or `failed`, in batches, and whoever listens is told.
+
+A result is written only where its claim token is still the row's: a row that was rescued and
+claimed anew belongs to the newer claim. One exception: a late real result replaces "interrupted",
+because it knows what RESCUE could only suppose. A row that was deleted meanwhile is passed over.
+
+What was not sent (the lease went away before the request) goes back to the queue as it was.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.db import transaction
+
+from cronsched.core.db import locked, retry_conflicts, update_each
+from cronsched.core.text import strip_unstorable
+from jobs.choices import Status
+from jobs.engine.messages import DeliveryResult, Outcome, Reason
+from jobs.engine.tell import tell_finished
+from jobs.models import Job, JobExecution
+
+logger = logging.getLogger(__name__)
+
+BATCH = 500
+_STATUS = {Outcome.SUCCESS: Status.SUCCESS, Outcome.FAILED: Status.FAILED}
+_COLUMNS = (
+    "status", "reason", "started_at", "completed_at", "duration_seconds", "response_status",
+    "error_message", "output", "overrides", "deadline_at",
+)  # fmt: skip
+
+
+@dataclass(kw_only=True, slots=True)
+class Recorded:
+    """What one batch came to, in counts; `stale` results had no row of theirs left."""
+
+    success: int = 0
+    failed: int = 0
+    released: int = 0
+    stale: int = 0
+
+
+@retry_conflicts
+def record(results: Sequence[DeliveryResult], *, now: datetime) -> Recorded:
+    """Write a batch of results in one transaction; statements do not grow with the batch."""
+    with transaction.atomic():
+        mine = _still_mine(results)
+        unsent = [result for result in mine if result.outcome is Outcome.NOT_SENT]
+        ended = [result for result in mine if result.outcome is not Outcome.NOT_SENT]
+        _release(unsent)
+        runs = _finish(ended)
+        _note_on_jobs(runs)
+        tell_finished(runs, now=now)
+    succeeded = sum(run.status == Status.SUCCESS for run in runs)
+    return Recorded(
+        success=succeeded,
+        failed=len(runs) - succeeded,
+        released=len(unsent),
+        stale=len(results) - len(mine),
+    )
+
+
+def _still_mine(results: Sequence[DeliveryResult]) -> list[DeliveryResult]:
+    """The results whose claim still holds; their rows are locked until the transaction ends."""
+    by_id = {result.execution_id: result for result in results}
+    rows = locked(JobExecution.objects.filter(pk__in=list(by_id)).order_by("pk"))
+    mine = []
+    for pk, token, status, reason in rows.values_list("pk", "claim_token", "status", "reason"):
+        result = by_id[pk]
+        if token == result.claim_token and _accepts(status, reason, result):
+            mine.append(result)
+    return mine
+
+
+def _accepts(status: str, reason: str, result: DeliveryResult) -> bool:
+    if status == Status.RUNNING:
+        return True
+    was_supposed = status == Status.FAILED and reason == Reason.INTERRUPTED
+    return was_supposed and result.reason != Reason.INTERRUPTED and result.outcome is not Outcome.NOT_SENT
+
+
+def _release(results: Sequence[DeliveryResult]) -> None:
+    """Nothing left this process for these: whoever leads next sends them."""
+    if results:
+        JobExecution.objects.filter(pk__in=[result.execution_id for result in results]).update(
+            status=Status.QUEUED, claim_token=None, claimed_by="", deadline_at=None
+        )
+
+
+def _finish(results: Sequence[DeliveryResult]) -> list[JobExecution]:
+    """Write the results; the runs as they are now, with their jobs."""
+    if not results:
+        return []
+    by_id = {result.execution_id: result for result in results}
+    runs = list(
+        JobExecution.objects.filter(pk__in=list(by_id)).select_related("job").defer("overrides", "output")
+    )
+    rows = []
+    for run in runs:
+        values = _values(by_id[run.pk])
+        for name, value in zip(_COLUMNS, values, strict=True):
+            setattr(run, name, value)
+        rows.append((*values, run.pk))
+    update_each(JobExecution, _COLUMNS, ("id",), rows)
+    return runs
+
+
+def _values(result: DeliveryResult) -> tuple[object, ...]:
+    return (
+        _STATUS[result.outcome],
+        result.reason.value,
+        result.started_at,
+        result.completed_at,
+        result.duration_s,
+        result.response_status,
+        strip_unstorable(result.error_message),
+        strip_unstorable(result.output),
+        "",
+        None,
+    )
+
+
+def _note_on_jobs(runs: Sequence[JobExecution]) -> None:
+    """Keep each job's last run, so that lists need not look into the history."""
+    latest: dict[UUID, JobExecution] = {}
+    failures: dict[UUID, int] = {}
+    for run in sorted(runs, key=lambda run: run.completed_at or run.started_at):
+        previous = failures.get(run.job_id, run.job.consecutive_failures)
+        failures[run.job_id] = 0 if run.status == Status.SUCCESS else previous + 1
+        run.job.consecutive_failures = failures[run.job_id]
+        if run.job_id not in latest or run.started_at >= latest[run.job_id].started_at:
+            latest[run.job_id] = run
+    rows = [
+        (run.started_at, run.status, failures[job_id], job_id)
+        for job_id, run in sorted(latest.items())
+        if run.job.last_execution_at is None or run.job.last_execution_at <= run.started_at
+    ]
+    update_each(Job, ("last_execution_at", "last_status", "consecutive_failures"), ("id",), rows)

@@ -1,0 +1,146 @@
+"""The thread that records: it gathers results for a moment and writes them as a batch.
+
+A database that is away does not lose a result: what could not be written is kept, in order, and
+tried again with a growing pause; the log says so once per change of state. A batch that the
+database refuses for its content is written result by result, so that one cannot hold up the others.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+
+from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, connection
+
+from jobs.engine.messages import DeliveryResult, Outcome, Reason
+from jobs.engine.record import BATCH, record
+
+logger = logging.getLogger(__name__)
+
+# A result waits at most this long for others to share its transaction.
+GATHER_S = 0.05
+RETRY_FIRST_S = 0.5
+RETRY_MOST_S = 5.0
+
+
+class Recorder:
+    """Takes results from any thread (`put`) and records them on its own connection."""
+
+    def __init__(
+        self, *, clock: Callable[[], datetime], on_recorded: Callable[[], None] = lambda: None
+    ) -> None:
+        self._clock = clock
+        self._on_recorded = on_recorded
+        self._results: queue.SimpleQueue[DeliveryResult | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._give_up_at: float | None = None
+        self._is_database_silent = False
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, result: DeliveryResult) -> None:
+        self._results.put(result)
+
+    def stop(self, timeout_s: float) -> None:
+        """Record what is there; give up on a silent database after `timeout_s`."""
+        self._give_up_at = time.monotonic() + timeout_s
+        self._results.put(None)
+        self._thread.join(timeout_s + RETRY_MOST_S)
+
+    def _run(self) -> None:
+        is_open = True
+        while is_open:
+            batch, is_open = self._gather()
+            if batch:
+                self._record_for_sure(batch)
+        connection.close()
+
+    def _gather(self) -> tuple[list[DeliveryResult], bool]:
+        """The next results: at least one, at most a batch, no later than GATHER_S after the first."""
+        first = self._results.get()
+        if first is None:
+            return [], False
+        batch = [first]
+        until = time.monotonic() + GATHER_S
+        while len(batch) < BATCH:
+            try:
+                result = self._results.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                break
+            if result is None:
+                return batch, False
+            batch.append(result)
+        return batch, True
+
+    def _record_for_sure(self, batch: list[DeliveryResult]) -> None:
+        pause_s = RETRY_FIRST_S
+        while True:
+            close_old_connections()
+            try:
+                self._record(batch)
+            except (OperationalError, InterfaceError) as error:
+                if not self._wait(pause_s, len(batch), error):
+                    return
+                pause_s = min(pause_s * 2, RETRY_MOST_S)
+                continue
+            except Exception:
+                logger.exception("record: a batch was refused, writing one by one count=%d", len(batch))
+                self._record_each(batch)
+            self._say_answering()
+            self._on_recorded()
+            return
+
+    def _record(self, batch: list[DeliveryResult]) -> None:
+        done = record(batch, now=self._clock())
+        logger.info(
+            "recorded success=%d failed=%d released=%d stale=%d",
+            done.success, done.failed, done.released, done.stale,
+        )  # fmt: skip
+
+    def _record_each(self, batch: list[DeliveryResult]) -> None:
+        for result in batch:
+            try:
+                record([result], now=self._clock())
+            except Exception:
+                logger.exception("record: a result was refused execution=%s", result.execution_id)
+                self._record_bare(result)
+
+    def _record_bare(self, result: DeliveryResult) -> None:
+        """The outcome without its texts: whatever was wrong with them, the run must end."""
+        failed = result.outcome is Outcome.FAILED
+        text = "The answer could not be stored; the scheduler's log has the reason."
+        bare = replace(
+            result, output="", error_message=text, reason=Reason.INTERNAL if failed else Reason.NONE
+        )
+        try:
+            record([bare], now=self._clock())
+        except DatabaseError:
+            # RESCUE ends the row by its deadline.
+            logger.exception("record: given up execution=%s", result.execution_id)
+
+    def _wait(self, pause_s: float, waiting: int, error: Exception) -> bool:
+        """Pause before the next try; False when it is time to give up."""
+        connection.close()
+        if not self._is_database_silent:
+            logger.warning(
+                "record: the database does not answer, results are kept count=%d error=%s", waiting, error
+            )
+        self._is_database_silent = True
+        if self._give_up_at is not None and time.monotonic() > self._give_up_at:
+            logger.error(
+                "record: results lost at shutdown, their runs will read interrupted count=%d", waiting
+            )
+            return False
+        time.sleep(pause_s)
+        return True
+
+    def _say_answering(self) -> None:
+        if self._is_database_silent:
+            logger.info("record: the database answers again")
+        self._is_database_silent = False

@@ -1,0 +1,109 @@
+"""RESCUE: what a dead process left behind.
+
+`running` rows past their deadline have a sender that died or forgot them: nobody knows whether the
+request arrived, so they end as `failed` ("interrupted"), never sent again. The deadline decides,
+not a lost lease: a leader that lost the lease may still be waiting for answers, and records them.
+
+`queued` rows were never sent, and whoever leads next sends them: unless they are older than the
+misfire grace when it takes the lead, for then nobody wants Friday's run on Monday.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F
+
+from cronsched.core.db import DatabaseNow, locked, retry_conflicts
+from jobs.choices import Status, TriggerType
+from jobs.engine.lease import Term, prove
+from jobs.engine.messages import DeliveryResult, Outcome, Reason
+from jobs.engine.record import BATCH, record
+from jobs.engine.tell import tell_finished
+from jobs.models import Job, JobExecution
+
+logger = logging.getLogger(__name__)
+
+INTERRUPTED_TEXT = (
+    "Interrupted: the scheduler that sent this run stopped before the answer came. Whether the request "
+    "arrived is unknown; it is not sent again. Look at the receiver, then run the job by hand if needed."
+)
+TOO_LATE_TEXT = "Not sent: the scheduler stopped before this run was sent, and too late to send it now."
+
+
+def rescue_stuck(*, now: datetime, term: Term) -> int:
+    """End the rows whose deadline has gone by. The count; logged only when there are any."""
+    total = 0
+    while True:
+        with transaction.atomic():
+            prove(term)
+            stuck = JobExecution.objects.stuck(DatabaseNow())
+            rows: list[tuple[UUID, UUID, datetime]] = list(
+                stuck.values_list("pk", "claim_token", "started_at")[:BATCH]
+            )
+        if rows:
+            done = record([_interrupted(*row, now) for row in rows], now=now)
+            total += done.failed
+            if not done.failed:
+                # Their own senders were faster: nothing of this page is stuck any more.
+                break
+        if len(rows) < BATCH:
+            break
+    if total:
+        logger.warning("rescue: interrupted runs ended count=%d", total)
+    return total
+
+
+def _interrupted(pk: UUID, token: UUID, started_at: datetime, now: datetime) -> DeliveryResult:
+    return DeliveryResult(
+        execution_id=pk,
+        claim_token=token,
+        outcome=Outcome.FAILED,
+        reason=Reason.INTERRUPTED,
+        started_at=started_at,
+        completed_at=now,
+        duration_s=max((now - started_at).total_seconds(), 0.0),
+        error_message=INTERRUPTED_TEXT,
+    )
+
+
+def miss_stale_queue(*, now: datetime, term: Term, grace_s: float) -> int:
+    """At the start of a term: scheduled rows queued under an earlier one and now too late. The count."""
+    total = 0
+    while moved := _miss_batch(now=now, term=term, grace_s=grace_s):
+        total += moved
+    if total:
+        logger.warning("rescue: queued runs were too late to send count=%d", total)
+    return total
+
+
+@retry_conflicts
+def _miss_batch(*, now: datetime, term: Term, grace_s: float) -> int:
+    with transaction.atomic():
+        prove(term)
+        late = JobExecution.objects.filter(
+            status=Status.QUEUED,
+            trigger_type=TriggerType.SCHEDULED,
+            attempt=1,
+            scheduled_for__lt=now - timedelta(seconds=grace_s),
+        )
+        ids = list(locked(late.order_by("available_at", "id")).values_list("pk", flat=True)[:BATCH])
+        if not ids:
+            return 0
+        JobExecution.objects.filter(pk__in=ids).update(
+            status=Status.MISSED,
+            reason=Reason.MISFIRE.value,
+            error_message=TOO_LATE_TEXT,
+            completed_at=now,
+            missed_count=1,
+            missed_last_at=F("scheduled_for"),
+        )
+        runs = list(
+            JobExecution.objects.filter(pk__in=ids).select_related("job").defer("overrides", "output")
+        )
+        Job.objects.filter(pk__in={run.job_id for run in runs}).update(last_status=Status.MISSED)
+        tell_finished(runs, now=now)
+    return len(ids)

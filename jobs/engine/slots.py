@@ -1,0 +1,32 @@
+"""Where a job's next slot is: the cron expression, bounded by the end date.
+
+Used by PLAN, by the lifecycle services and by reconciliation, so that all three agree. A job runs
+through the whole of its `end_date` in the scheduler's timezone, never its own; a slot after it is
+no slot. Times are aware UTC.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+from cronsched.core.clock import scheduler_date
+from jobs import schedule
+
+
+def schedule_key(expression: str, zone_name: str) -> str:
+    """What `Job.planned_schedule` holds: the inputs that next_run_at was computed from."""
+    return f"{expression}|{zone_name}"
+
+
+def next_slot(*, expression: str, zone_name: str, end_date: date | None, after: datetime) -> datetime | None:
+    """The first slot after `after`; None where it would fall after `end_date`.
+
+    Raises CronError or ZoneError for a row that was broken behind the services' back.
+    """
+    slot = schedule.next_run(schedule.parse(expression), zone=schedule.load_zone(zone_name), after=after)
+    return slot if slot is not None and is_within(slot, end_date) else None
+
+
+def is_within(slot: datetime, end_date: date | None) -> bool:
+    """Whether the slot falls on or before `end_date`, a day of the scheduler's timezone."""
+    return end_date is None or scheduler_date(slot.astimezone(UTC)) <= end_date

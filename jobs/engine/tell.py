@@ -1,0 +1,95 @@
+"""TELL: inside the engine's transaction, in a savepoint, handlers insert rows and nothing else.
+
+A handler that fails is rolled back to its savepoint and logged; what it should have told is kept
+in `UntoldRun` and told again by the sweep. A failing handler never costs a run its record.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from django.db import OperationalError, transaction
+from django.db.models import F
+
+from accounts.models import User
+from cronsched.core.db import is_conflict
+from jobs.models import Job, JobExecution, UntoldRun
+from jobs.signals import job_changed, runs_finished
+
+logger = logging.getLogger(__name__)
+
+MAX_ATTEMPTS = 10
+
+
+def tell_finished(runs: Sequence[JobExecution], *, now: datetime) -> None:
+    """Tell of runs that have just ended; on failure remember them for `sweep_untold`."""
+    if runs and not _send(runs, now):
+        UntoldRun.objects.bulk_create([UntoldRun(execution=run, since=now) for run in runs])
+
+
+def tell_changed(
+    job: Job,
+    action: str,
+    *,
+    now: datetime,
+    by: User | None = None,
+    via: str = "scheduler",
+    changes: Mapping[str, tuple[Any, Any]] | None = None,
+) -> None:
+    """Tell of a change of a job. A handler that fails costs its own rows, never the change itself."""
+    try:
+        with transaction.atomic():
+            job_changed.send(
+                sender=Job, action=action, job=job, by=by, now=now, changes=dict(changes or {}), via=via
+            )
+    except Exception as error:
+        _pass_conflict(error)
+        logger.exception("tell: a handler of job_changed failed job=%s action=%s", job.pk, action)
+
+
+def sweep_untold(*, now: datetime, limit: int = 500) -> int:
+    """Tell again what could not be told; given up after ten attempts. The count told."""
+    with transaction.atomic():
+        waiting = list(UntoldRun.objects.filter(attempts__lt=MAX_ATTEMPTS)[:limit])
+        if not waiting:
+            return 0
+        ids = [entry.pk for entry in waiting]
+        runs = list(JobExecution.objects.filter(pk__in=ids).select_related("job").defer("overrides"))
+        if _send(runs, now):
+            UntoldRun.objects.filter(pk__in=ids).delete()
+            return len(runs)
+    return _sweep_each(runs, now)
+
+
+def _sweep_each(runs: Sequence[JobExecution], now: datetime) -> int:
+    """One run at a time, so that the one that cannot be told does not hold back the others."""
+    told = 0
+    for run in runs:
+        with transaction.atomic():
+            entry = UntoldRun.objects.filter(pk=run.pk)
+            if _send([run], now):
+                entry.delete()
+                told += 1
+            else:
+                entry.update(attempts=F("attempts") + 1)
+    return told
+
+
+def _send(runs: Sequence[JobExecution], now: datetime) -> bool:
+    try:
+        with transaction.atomic():
+            runs_finished.send(sender=JobExecution, runs=list(runs), now=now)
+    except Exception as error:
+        _pass_conflict(error)
+        logger.exception("tell: a handler of runs_finished failed runs=%d", len(runs))
+        return False
+    return True
+
+
+def _pass_conflict(error: Exception) -> None:
+    """A deadlock has undone the whole transaction on some databases: all of it is to be done again."""
+    if isinstance(error, OperationalError) and is_conflict(error):
+        raise error

@@ -1,0 +1,198 @@
+"""GitHub Actions: start a workflow by the REST endpoint "Create a workflow dispatch event".
+
+docs.github.com/rest/actions/workflows, API version 2022-11-28. GitHub knows no id for a dispatch, so
+a repeated one is a second run: only what was certainly not accepted may be tried again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+from urllib.parse import quote
+
+from cronsched.core.http.client import HttpRequest, HttpResult
+from cronsched.core.http.faults import Fault
+from jobs.engine.messages import Delivery, GitHubTarget, Outcome, Reason
+from jobs.engine.transports.base import (
+    Verdict,
+    encode_json,
+    faulted,
+    finished,
+    misconfigured,
+    output_of,
+    retry_after_s,
+    status_text,
+    within_a_day,
+)
+
+API_VERSION: Final = "2022-11-28"
+# The key of a job's metadata that names the branch; it is not an input of the workflow.
+REF_KEY: Final = "branchDetails"
+
+_ACCEPTED: Final = frozenset({200, 204})
+# Certainly not accepted, and worth another try. Not 5xx: a gateway may give up on a dispatch that
+# GitHub has taken, and a second one would run the workflow twice.
+_RETRYABLE_STATUSES: Final = frozenset({408, 425, 429})
+_RETRYABLE_FAULTS: Final = frozenset({Fault.TIMEOUT, Fault.CONNECTION, Fault.DNS})
+# A secondary limit without Retry-After: "wait for at least one minute" (docs, rate limits).
+_DEFAULT_LIMIT_WAIT_S: Final = 60.0
+_NO_TARGET: Final = "The job has no GitHub target."
+_MAX_DETAIL_CHARS: Final = 300
+_UNKNOWN_OUTCOME: Final = "The workflow may have been started: see the repository's Actions page."
+_TOKEN: Final = re.compile(r"[\x21-\x7e]+")
+
+
+def merge_inputs(metadata: Mapping[str, Any], override: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The workflow's inputs: the job's metadata without the branch, then those given for this run."""
+    inputs = {str(key): value for key, value in metadata.items() if key != REF_KEY}
+    return inputs | {str(key): value for key, value in (override or {}).items()}
+
+
+def choose_ref(override: str | None, metadata: Mapping[str, Any], default: str) -> str:
+    """The branch or tag: of this run, else of the job's metadata, else the default. Blank is none."""
+    for candidate in (override, metadata.get(REF_KEY)):
+        # A branch called 2025 may have come out of a spreadsheet as a number.
+        is_name = isinstance(candidate, str | int | float) and not isinstance(candidate, bool)
+        if is_name and (text := input_text(candidate).strip()):
+            return text
+    return default
+
+
+def input_text(value: Any) -> str:
+    """One input as the text GitHub takes (contract §15). Raises TypeError for what JSON cannot hold."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def build(delivery: Delivery, *, now: datetime, user_agent: str) -> HttpRequest | Verdict:
+    """The call of contract §12, or a verdict when a token, a name or an input makes it impossible."""
+    target = delivery.github
+    if target is None:
+        return misconfigured(_NO_TARGET)
+    if problem := _problem(target):
+        return misconfigured(problem)
+    try:
+        inputs = {name: input_text(value) for name, value in target.inputs.items()}
+    except (TypeError, ValueError):
+        return misconfigured("An input of the workflow cannot be written as text.")
+    return HttpRequest(
+        method="POST",
+        url=_dispatch_url(target),
+        headers={
+            "Accept": "application/vnd.github+json",
+            "Authorization": f"Bearer {target.token}",
+            "Content-Type": "application/json",
+            "User-Agent": user_agent,
+            "X-GitHub-Api-Version": API_VERSION,
+        },
+        body=encode_json({"ref": target.ref, "inputs": inputs}),
+        timeout_s=delivery.timeout_s,
+        is_trusted=True,
+    )
+
+
+def interpret(delivery: Delivery, result: HttpResult, *, now: datetime) -> Verdict:
+    """200 and 204 mean that GitHub took the dispatch; everything else failed, and says what to do."""
+    target = delivery.github
+    if target is None:
+        return misconfigured(_NO_TARGET)
+    verdict = _judge(target, result, now=now)
+    return finished(verdict, secrets=(target.token,), is_truncated=result.is_truncated)
+
+
+def _problem(target: GitHubTarget) -> str | None:
+    if not target.token:
+        return "GitHub needs a token: set GITHUB_TOKEN to one that may write Actions on the repository."
+    if not _TOKEN.fullmatch(target.token):
+        return "GITHUB_TOKEN holds a character that no token has: set it again, without spaces or line ends."
+    names = {"owner": target.owner, "repository": target.repo, "workflow file": target.workflow}
+    for what, name in names.items():
+        # Dots would survive the quoting and change the path.
+        if name in ("", ".", ".."):
+            return f"The job's GitHub {what} is not valid."
+    return None if target.ref else "The job names no branch: set branchDetails or GITHUB_DEFAULT_REF."
+
+
+def _dispatch_url(target: GitHubTarget) -> str:
+    owner, repo, workflow = (quote(part, safe="") for part in (target.owner, target.repo, target.workflow))
+    return f"{target.api_url.rstrip('/')}/repos/{owner}/{repo}/actions/workflows/{workflow}/dispatches"
+
+
+def _judge(target: GitHubTarget, result: HttpResult, *, now: datetime) -> Verdict:
+    if result.error is not None:
+        return _faulted(result, result.error)
+    status = result.status or 0
+    if status in _ACCEPTED:
+        return Verdict(outcome=Outcome.SUCCESS, response_status=status, output=output_of(result))
+    is_limit = _is_limit(status, result)
+    return Verdict(
+        outcome=Outcome.FAILED,
+        reason=Reason.HTTP_STATUS,
+        response_status=status,
+        error_message=_sentence(status, target, result, is_limit),
+        output=output_of(result),
+        is_retryable=is_limit or status in _RETRYABLE_STATUSES,
+        retry_after_s=_limit_wait_s(result, now) if is_limit else retry_after_s(result, now=now),
+    )
+
+
+def _faulted(result: HttpResult, fault: Fault) -> Verdict:
+    # Sent and unanswered is not safe to repeat; see the module's docstring.
+    is_retryable = fault in _RETRYABLE_FAULTS and not result.was_sent
+    message = f"GitHub was not reached. {result.message}"
+    if result.was_sent:
+        message = f"GitHub gave no whole answer. {result.message} {_UNKNOWN_OUTCOME}"
+    return faulted(result, fault, message=message, is_retryable=is_retryable)
+
+
+def _is_limit(status: int, result: HttpResult) -> bool:
+    """A used-up rate limit, which GitHub also tells by 403: docs, "Rate limits for the REST API"."""
+    if status == 429:
+        return True
+    headers = result.headers
+    has_sign = "retry-after" in headers or headers.get("x-ratelimit-remaining") == "0"
+    return status == 403 and (has_sign or "rate limit" in _detail(result).lower())
+
+
+def _limit_wait_s(result: HttpResult, now: datetime) -> float:
+    if (asked := retry_after_s(result, now=now)) is not None:
+        return asked
+    reset = result.headers.get("x-ratelimit-reset", "")
+    is_used_up = result.headers.get("x-ratelimit-remaining") == "0"
+    if is_used_up and reset.isascii() and reset.isdigit() and len(reset) <= 12:
+        return within_a_day(int(reset) - now.timestamp())
+    return _DEFAULT_LIMIT_WAIT_S
+
+
+def _sentence(status: int, target: GitHubTarget, result: HttpResult, is_limit: bool) -> str:
+    """What happened, what GitHub says about it, and what to do."""
+    detail = _detail(result)
+    said = f"{status_text(status)}: {detail}" if detail else status_text(status)
+    repository = f"{target.owner}/{target.repo}"
+    if is_limit:
+        return f"GitHub's rate limit is used up ({said}). Spread the jobs, or use a token of their own."
+    if status >= 500:
+        return f"GitHub had an error ({said}). {_UNKNOWN_OUTCOME}"
+    if 300 <= status < 400:
+        return f"GitHub says that {repository} has moved ({said}). Enter its new name in the job."
+    advice = {
+        401: "GitHub did not accept the token ({said}). Set GITHUB_TOKEN to a valid one.",
+        403: "GitHub refused ({said}). The token needs the right to write Actions on {repository}.",
+        404: "GitHub knows no {workflow} in {repository}, or the token may not see it ({said}).",
+        422: "GitHub refused the branch {ref}, the inputs or the workflow's trigger ({said}).",
+    }
+    template = advice.get(status, "GitHub answered {said}.")
+    return template.format(said=said, repository=repository, workflow=target.workflow, ref=target.ref)
+
+
+def _detail(result: HttpResult) -> str:
+    """GitHub's own `message`, when the answer is its JSON."""
+    try:
+        message = json.loads(result.body)["message"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return ""
+    return " ".join(message.split())[:_MAX_DETAIL_CHARS] if isinstance(message, str) else ""

@@ -1,0 +1,7 @@
+from __future__ import annotations
+
+from jobs.models.execution import JobExecution, UntoldRun
+from jobs.models.job import Job
+from jobs.models.lease import ChoreState, SchedulerLease
+
+__all__ = ["ChoreState", "Job", "JobExecution", "SchedulerLease", "UntoldRun"]

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+
+from cronsched.core.db import DatabaseNow, database_now
+from jobs.engine import lease
+from jobs.engine.lease import LeaseKeeper, LeaseLost, Term, acquire, prove, release, renew
+from jobs.models import SchedulerLease
+
+pytestmark = [pytest.mark.django_db, pytest.mark.databases]
+
+
+def expire() -> None:
+    SchedulerLease.objects.update(expires_at=DatabaseNow(-1))
+
+
+_UTC = {"mysql": "SET time_zone = '+00:00'", "postgresql": "SET TIME ZONE 'UTC'"}
+
+
+class Steady:
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.time = 100.0
+
+    def __call__(self) -> float:
+        return self.time
+
+
+def keeper(holder: str, clock: Steady, lost: list[str] | None = None) -> LeaseKeeper:
+    note = lost if lost is not None else []
+    return LeaseKeeper(holder=holder, ttl_s=15, on_lost=lambda: note.append(holder), clock=clock)
+
+
+def test_only_one_of_two_takes_the_lease():
+    first, second = acquire(holder="a", ttl_s=15), acquire(holder="b", ttl_s=15)
+
+    assert first == Term(holder="a", number=1)
+    assert second is None
+
+
+def test_an_expired_lease_is_taken_with_a_higher_term():
+    acquire(holder="a", ttl_s=15)
+    expire()
+
+    assert acquire(holder="b", ttl_s=15) == Term(holder="b", number=2)
+
+
+def test_expiry_is_the_databases_clock_plus_the_length():
+    acquire(holder="a", ttl_s=15)
+
+    row = SchedulerLease.objects.get()
+    assert row.renewed_at is not None
+    assert abs(row.expires_at - row.renewed_at - timedelta(seconds=15)) < timedelta(seconds=1)
+    assert abs(row.renewed_at - database_now()) < timedelta(seconds=5)
+
+
+def test_a_released_lease_is_free_at_once():
+    term = acquire(holder="a", ttl_s=15)
+    assert term
+
+    release(term)
+
+    assert acquire(holder="b", ttl_s=15) == Term(holder="b", number=2)
+
+
+def test_release_of_an_earlier_term_leaves_the_successor_alone():
+    term = acquire(holder="a", ttl_s=15)
+    assert term
+    expire()
+    acquire(holder="b", ttl_s=15)
+
+    release(term)
+
+    assert SchedulerLease.objects.get().holder == "b"
+
+
+def test_renewal_ends_with_the_term():
+    term = acquire(holder="a", ttl_s=15)
+    assert term
+    assert renew(term, ttl_s=15)
+    expire()
+    assert renew(term, ttl_s=15), "expired, but nobody was between"
+    expire()
+    acquire(holder="b", ttl_s=15)
+
+    assert not renew(term, ttl_s=15)
+
+
+def test_prove_refuses_an_expired_and_a_superseded_term():
+    term = acquire(holder="a", ttl_s=15)
+    assert term
+    with transaction.atomic():
+        prove(term)
+    expire()
+    with pytest.raises(LeaseLost), transaction.atomic():
+        prove(term)
+    acquire(holder="a", ttl_s=15)
+    with pytest.raises(LeaseLost), transaction.atomic():
+        prove(term)
+
+
+def test_keeper_trusts_itself_only_until_the_start_of_its_renewal_plus_the_lease():
+    clock = Steady()
+    leader = keeper("a", clock)
+    leader.turn()
+    assert leader.is_trusted()
+
+    clock.time += 15 * (1 - lease.MARGIN_SHARE) - 0.1
+    assert leader.is_trusted()
+    clock.time += 0.2
+
+    assert not leader.is_trusted()
+
+
+def test_a_slow_renewal_does_not_stretch_the_trust(monkeypatch):
+    clock = Steady()
+    leader = keeper("a", clock)
+    leader.turn()
+
+    def slow_renew(term: Term, *, ttl_s: float) -> bool:
+        clock.time += 14
+        return True
+
+    monkeypatch.setattr(lease, "renew", slow_renew)
+    leader.turn()
+
+    assert not leader.is_trusted()
+
+
+def test_a_silent_database_ends_trust_in_time_and_the_same_term_may_come_back(monkeypatch):
+    clock = Steady()
+    lost: list[str] = []
+    leader = keeper("a", clock, lost)
+    leader.turn()
+    term = leader.trusted_term()
+
+    def silent(*args: object, **kwargs: object) -> bool:
+        raise DatabaseError("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lease, "renew", silent)
+        leader.turn()
+        clock.time += 20
+        assert not leader.is_trusted()
+    leader.turn()
+
+    assert leader.trusted_term() == term
+    assert lost == []
+
+
+def test_a_leader_that_finds_a_successor_stands_by():
+    clock = Steady()
+    lost: list[str] = []
+    leader, standby = keeper("a", clock, lost), keeper("b", clock)
+    leader.turn()
+    standby.turn()
+    assert standby.trusted_term() is None
+
+    expire()
+    standby.turn()
+    leader.turn()
+
+    assert standby.is_trusted()
+    assert not leader.is_trusted()
+    assert lost == ["a"]
+
+
+def test_a_session_at_plus_nine_hours_changes_nothing():
+    statement = {"mysql": "SET time_zone = '+09:00'", "postgresql": "SET TIME ZONE 'Asia/Tokyo'"}.get(
+        connection.vendor
+    )
+    if statement is None:
+        pytest.skip("SQLite knows no session time zone")
+    before = database_now()
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+    try:
+        term = acquire(holder="a", ttl_s=15)
+        assert term is not None
+        with transaction.atomic():
+            prove(term)
+        assert abs(database_now() - before) < timedelta(seconds=10)
+        assert acquire(holder="b", ttl_s=15) is None
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute(_UTC[connection.vendor])

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from jobs.models import Job
+from jobs.services.maintenance import expire_jobs, reconcile, resync
+from jobs.signals import job_changed
+from jobs.tests.factories import NOON, JobFactory
+
+pytestmark = [pytest.mark.django_db, pytest.mark.databases]
+MINUTE = timedelta(minutes=1)
+# NOON is 21:00 of 10 March in Tokyo.
+YESTERDAY, TODAY = date(2026, 3, 9), date(2026, 3, 10)
+
+
+def next_of(job: Job):
+    job.refresh_from_db()
+    return job.next_run_at
+
+
+def test_resync_recomputes_every_active_job_and_says_how_many_are_scheduled():
+    wrong = JobFactory(next_run_at=NOON + timedelta(days=3))
+    JobFactory(next_run_at=NOON + MINUTE)
+    JobFactory(paused=True)
+
+    done = resync(now=NOON)
+
+    assert (done.scheduled, done.paused, done.removed) == (2, 0, 0)
+    assert next_of(wrong) == NOON + MINUTE
+
+
+def test_resync_leaves_a_due_slot_to_plan():
+    job = JobFactory(next_run_at=NOON - MINUTE)
+
+    resync(now=NOON)
+
+    assert next_of(job) == NOON - MINUTE
+
+
+def test_resync_pauses_expired_jobs_and_tells():
+    job = JobFactory(end_date=YESTERDAY)
+    told = []
+
+    def listen(sender, job, action, by, **kwargs):
+        told.append((job.pk, action, by, job.is_active))
+
+    job_changed.connect(listen)
+    try:
+        done = resync(now=NOON)
+    finally:
+        job_changed.disconnect(listen)
+
+    job.refresh_from_db()
+    assert (done.paused, done.scheduled) == (1, 0)
+    assert (job.is_active, job.next_run_at, job.paused_reason) == (False, None, "expired")
+    assert "2026-03-09" in job.paused_note
+    assert told == [(job.pk, "expired", None, False)]
+
+
+def test_a_job_runs_through_its_end_date_in_the_schedulers_zone():
+    job = JobFactory(end_date=TODAY, timezone="America/New_York")
+
+    assert expire_jobs(now=NOON + timedelta(hours=2, minutes=59)) == 0
+    assert expire_jobs(now=NOON + timedelta(hours=3)) == 1
+    assert next_of(job) is None
+
+
+def test_what_came_due_before_the_end_date_is_missed_not_lost():
+    """No scheduler ran from noon of the last day (21:00 in Tokyo) until the day after."""
+    job = JobFactory(cron_expression="0 * * * *", end_date=TODAY)
+
+    expire_jobs(now=NOON + timedelta(days=1))
+
+    row = job.executions.get()
+    assert (row.status, row.scheduled_for, row.missed_count) == ("missed", NOON, 3)
+    assert row.missed_last_at == NOON + timedelta(hours=2)
+
+
+def test_expiry_is_told_once():
+    JobFactory(end_date=YESTERDAY)
+
+    assert expire_jobs(now=NOON) == 1
+    assert expire_jobs(now=NOON) == 0
+
+
+@pytest.mark.parametrize(
+    ("behind", "expected"),
+    [
+        ({"cron_expression": "30 * * * *"}, NOON + 30 * MINUTE),
+        ({"timezone": "Asia/Kolkata", "cron_expression": "0 18 * * *"}, NOON + 30 * MINUTE),
+        ({"next_run_at": None}, NOON + MINUTE),
+    ],
+    ids=["expression", "zone", "state"],
+)
+def test_reconcile_finds_what_was_changed_behind_the_services_back(behind, expected):
+    job = JobFactory(next_run_at=NOON + MINUTE)
+    Job.objects.update(**behind)
+
+    reconcile(now=NOON)
+
+    assert next_of(job) == expected
+
+
+def test_a_due_slot_of_a_schedule_that_is_no_more_does_not_stay():
+    job = JobFactory(next_run_at=NOON)
+    Job.objects.update(cron_expression="30 * * * *")
+
+    reconcile(now=NOON)
+
+    assert next_of(job) == NOON + 30 * MINUTE
+
+
+def test_a_change_of_the_schedulers_zone_moves_jobs_without_one(settings):
+    follows = JobFactory(cron_expression="0 9 * * *", next_run_at=NOON + 12 * 60 * MINUTE)
+    own = JobFactory(cron_expression="0 9 * * *", timezone="Asia/Tokyo", next_run_at=NOON + 12 * 60 * MINUTE)
+    settings.SCHEDULER_TIMEZONE = "UTC"
+
+    reconcile(now=NOON)
+
+    assert next_of(follows) == NOON + 21 * 60 * MINUTE
+    assert next_of(own) == NOON + 12 * 60 * MINUTE
+
+
+def test_reconcile_switches_off_what_cannot_be_read_and_goes_on():
+    broken, other = JobFactory(), JobFactory()
+    Job.objects.filter(pk=broken.pk).update(cron_expression="nonsense")
+    Job.objects.filter(pk=other.pk).update(cron_expression="30 * * * *")
+
+    done = reconcile(now=NOON)
+
+    broken.refresh_from_db()
+    assert done.paused == 1
+    assert (broken.is_active, broken.paused_reason) == (False, "broken")
+    assert "five fields" in broken.paused_note
+    assert next_of(other) == NOON + 30 * MINUTE
+
+
+def test_reconcile_costs_the_same_however_many_jobs_are_in_order():
+    def statements(count: int) -> int:
+        JobFactory.create_batch(count, next_run_at=NOON + MINUTE)
+        with CaptureQueriesContext(connection) as queries:
+            reconcile(now=NOON)
+        return len(queries)
+
+    assert statements(1) == statements(40)

@@ -1,0 +1,282 @@
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+
+import pytest
+from django.db import IntegrityError, connection
+from django.test.utils import CaptureQueriesContext
+
+from cronsched.core.db import DatabaseNow
+from jobs.choices import Status
+from jobs.engine import plan
+from jobs.engine.lease import LeaseLost
+from jobs.engine.plan import PlanConflict, Planned, plan_batch, plan_due
+from jobs.models import Job, JobExecution, SchedulerLease
+from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
+
+pytestmark = [pytest.mark.django_db, pytest.mark.databases]
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def plan_at(term, engine_config):
+    def run(now: datetime, **changes: object) -> Planned:
+        total = Planned()
+        for planned in plan_due(now=now, term=term, config=engine_config):
+            for name in Planned.__slots__:
+                setattr(total, name, getattr(total, name) + getattr(planned, name))
+        return total
+
+    return run
+
+
+def slots_of(job: Job) -> list[tuple[datetime, str]]:
+    return list(job.executions.order_by("scheduled_for").values_list("scheduled_for", "status"))
+
+
+def test_a_due_job_gets_a_row_and_moves_on(plan_at):
+    job = JobFactory()
+
+    done = plan_at(NOON + timedelta(milliseconds=3))
+
+    job.refresh_from_db()
+    row = job.executions.get()
+    assert (done.due, done.queued, done.missed) == (1, 1, 0)
+    assert (row.status, row.trigger_type, row.scheduled_for) == ("queued", "scheduled", NOON)
+    assert (row.target, row.execution_type) == (job.target_url, "webhook")
+    assert job.next_run_at == NOON + MINUTE
+
+
+def test_a_job_not_yet_due_is_left_alone(plan_at):
+    JobFactory(next_run_at=NOON + MINUTE)
+
+    assert plan_at(NOON).due == 0
+
+
+def test_a_paused_job_is_never_due(plan_at):
+    JobFactory(paused=True)
+
+    assert plan_at(NOON).due == 0
+
+
+def test_planning_twice_inserts_once(plan_at):
+    job = JobFactory()
+
+    plan_at(NOON)
+    plan_at(NOON)
+
+    assert slots_of(job) == [(NOON, "queued")]
+
+
+def test_a_slot_that_has_its_row_is_dropped_and_the_job_moves_on(plan_at):
+    """The clock was set back: next_run_at was recomputed onto slots that have fired."""
+    job = JobFactory()
+    ExecutionFactory(job=job, scheduled_for=NOON)
+
+    done = plan_at(NOON)
+
+    job.refresh_from_db()
+    assert done.queued == 0
+    assert slots_of(job) == [(NOON, "success")]
+    assert job.next_run_at == NOON + MINUTE
+
+
+def test_a_slot_within_the_grace_still_fires(plan_at):
+    job = JobFactory(cron_expression="0 * * * *")
+
+    plan_at(NOON + timedelta(seconds=30))
+
+    assert slots_of(job) == [(NOON, "queued")]
+
+
+def test_a_slot_beyond_the_grace_is_missed_with_the_reason(plan_at):
+    job = JobFactory(cron_expression="0 * * * *")
+
+    plan_at(NOON + timedelta(seconds=31))
+
+    row = job.executions.get()
+    assert (row.status, row.reason, row.missed_count) == ("missed", "misfire", 1)
+    assert "2026-03-10 21:00 (Asia/Tokyo)" in row.error_message
+    job.refresh_from_db()
+    assert job.last_status == Status.MISSED
+
+
+def test_a_long_gap_is_one_row_with_its_bounds_and_the_present_slot_fires(plan_at):
+    job = JobFactory()
+
+    plan_at(NOON + timedelta(days=30, seconds=5))
+
+    gap, fired = job.executions.order_by("scheduled_for")
+    assert gap.status == "missed"
+    assert (gap.scheduled_for, gap.missed_last_at) == (NOON, NOON + timedelta(days=30) - MINUTE)
+    assert gap.missed_count == 30 * 24 * 60
+    assert (fired.scheduled_for, fired.status) == (NOON + timedelta(days=30), "queued")
+
+
+def test_a_gap_leaves_out_slots_that_have_their_rows(plan_at):
+    job = JobFactory()
+    ExecutionFactory(job=job, scheduled_for=NOON)
+    ExecutionFactory(job=job, scheduled_for=NOON + 2 * MINUTE)
+
+    plan_at(NOON + 5 * MINUTE)
+
+    gap = job.executions.get(status="missed")
+    assert (gap.scheduled_for, gap.missed_last_at, gap.missed_count) == (NOON + MINUTE, NOON + 4 * MINUTE, 3)
+    assert job.executions.get(status="queued").scheduled_for == NOON + 5 * MINUTE
+
+
+def test_no_slot_after_the_end_date_in_the_schedulers_zone(plan_at):
+    """The end date's midnight in Tokyo is 15:00 UTC."""
+    job = JobFactory(
+        cron_expression="0 * * * *", end_date=date(2026, 3, 10), next_run_at=NOON + timedelta(hours=2)
+    )
+
+    plan_at(NOON + timedelta(hours=2))
+
+    job.refresh_from_db()
+    assert slots_of(job) == [(NOON + timedelta(hours=2), "queued")]
+    assert job.next_run_at is None
+
+
+def test_a_gap_ends_with_the_end_date(plan_at):
+    job = JobFactory(cron_expression="0 * * * *", end_date=date(2026, 3, 10))
+
+    plan_at(NOON + timedelta(days=2))
+
+    gap = job.executions.get()
+    assert (gap.missed_count, gap.missed_last_at) == (3, NOON + timedelta(hours=2))
+
+
+def test_overlap_beyond_the_limit_is_missed_and_names_the_run_in_the_way(plan_at):
+    job = JobFactory()
+    running = [ExecutionFactory(job=job, running=True) for _ in range(3)]
+
+    plan_at(NOON)
+
+    row = job.executions.get(scheduled_for=NOON)
+    assert (row.status, row.reason) == ("missed", "overlap")
+    assert str(min(run.pk for run in running)) in row.error_message
+
+
+def test_manual_and_finished_runs_hold_no_overlap_slot(plan_at):
+    job = JobFactory()
+    ExecutionFactory.create_batch(3, job=job, running=True, manual=True)
+    ExecutionFactory.create_batch(3, job=job)
+    ExecutionFactory.create_batch(2, job=job, running=True)
+
+    assert plan_at(NOON).queued == 1
+
+
+def test_a_job_changed_behind_our_back_is_rescheduled_not_fired(plan_at):
+    job = JobFactory()
+    Job.objects.update(cron_expression="0 3 * * *")
+
+    plan_at(NOON)
+
+    job.refresh_from_db()
+    assert slots_of(job) == []
+    assert job.next_run_at == datetime(2026, 3, 10, 18, 0, tzinfo=NOON.tzinfo)
+    assert job.planned_schedule == "0 3 * * *|Asia/Tokyo"
+
+
+@pytest.mark.parametrize(
+    "broken", [{"cron_expression": "61 * * * *"}, {"timezone": "Mars/Olympus"}], ids=["expression", "zone"]
+)
+def test_a_broken_job_is_switched_off_with_the_reason_and_harms_no_other(plan_at, broken):
+    job, other = JobFactory(), JobFactory()
+    key = f"{broken.get('cron_expression', '* * * * *')}|{broken.get('timezone', 'Asia/Tokyo')}"
+    Job.objects.filter(pk=job.pk).update(**broken, planned_schedule=key)
+
+    done = plan_at(NOON)
+
+    job.refresh_from_db()
+    assert (done.broken, done.queued) == (1, 1)
+    assert (job.is_active, job.next_run_at, job.paused_reason) == (False, None, "broken")
+    assert job.paused_note
+    assert slots_of(other) == [(NOON, "queued")]
+
+
+def test_a_superseded_leader_plans_nothing(term, engine_config):
+    job = JobFactory()
+    SchedulerLease.objects.update(holder="another", term=99)
+
+    with pytest.raises(LeaseLost):
+        plan_batch(now=NOON, term=term, config=engine_config)
+
+    job.refresh_from_db()
+    assert slots_of(job) == []
+    assert job.next_run_at == NOON
+
+
+def test_an_expired_lease_plans_nothing(term, engine_config):
+    JobFactory()
+    SchedulerLease.objects.update(expires_at=DatabaseNow(-1))
+
+    with pytest.raises(LeaseLost):
+        plan_batch(now=NOON, term=term, config=engine_config)
+
+
+def test_a_job_edited_meanwhile_undoes_the_batch(term, engine_config, monkeypatch):
+    job = JobFactory()
+    insert = plan._insert
+
+    def edit_then_insert(rows):
+        Job.objects.update(schedule_version=2)
+        return insert(rows)
+
+    monkeypatch.setattr(plan, "_insert", edit_then_insert)
+    with pytest.raises(PlanConflict):
+        plan_batch(now=NOON, term=term, config=engine_config)
+
+    assert not JobExecution.objects.filter(job=job).exists()
+
+
+def test_a_row_that_conflicts_is_dropped_alone(plan_at, monkeypatch):
+    """A row that appears between looking and inserting, as only a fenced-off writer could add."""
+    first, second = JobFactory(), JobFactory()
+    look = plan._slots_with_rows
+
+    def look_then_race(decisions, now):
+        taken = look(decisions, now)
+        ExecutionFactory(job=first, scheduled_for=NOON)
+        return taken
+
+    monkeypatch.setattr(plan, "_slots_with_rows", look_then_race)
+    plan_at(NOON)
+
+    assert slots_of(first) == [(NOON, "success")]
+    assert slots_of(second) == [(NOON, "queued")]
+
+
+def test_a_job_the_database_refuses_is_switched_off_and_the_others_fire(plan_at, monkeypatch):
+    poison, other = JobFactory(), JobFactory()
+    rows_for = plan._rows_for
+
+    def refuse(decisions, **options):
+        if any(decision.job.pk == poison.pk for decision in decisions):
+            raise IntegrityError("a row that cannot be written")
+        return rows_for(decisions, **options)
+
+    monkeypatch.setattr(plan, "_rows_for", refuse)
+    plan_at(NOON)
+
+    poison.refresh_from_db()
+    assert (poison.is_active, poison.paused_reason) == (False, "broken")
+    assert slots_of(other) == [(NOON, "queued")]
+
+
+def test_statements_grow_with_batches_never_with_jobs(term, engine_config):
+    def statements(count: int) -> list[str]:
+        JobExecution.objects.all().delete()
+        Job.objects.update(next_run_at=NOON + timedelta(days=99))
+        JobFactory.create_batch(count)
+        with CaptureQueriesContext(connection) as queries:
+            planned = plan_batch(now=NOON, term=term, config=engine_config)
+        assert planned.queued == count
+        return [query["sql"].split()[0] for query in queries]
+
+    one, many = statements(1), statements(100)
+
+    # SQLite takes 999 parameters a statement, so that a hundred rows of 24 columns are a few inserts.
+    assert many.count("INSERT") <= 4
+    assert [sql for sql in one if sql != "INSERT"] == [sql for sql in many if sql != "INSERT"]

@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from jobs.engine import tell
+from jobs.engine.messages import Outcome, Reason
+from jobs.engine.record import record
+from jobs.engine.tell import sweep_untold
+from jobs.models import JobExecution, UntoldRun
+from jobs.signals import runs_finished
+from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
+
+pytestmark = [pytest.mark.django_db, pytest.mark.databases]
+
+
+def running(**values: object) -> JobExecution:
+    return ExecutionFactory(running=True, claim_token=uuid.uuid4(), **values)
+
+
+@pytest.fixture
+def listener():
+    """Connects a handler of runs_finished for the length of a test."""
+    connected = []
+
+    def connect(handler):
+        runs_finished.connect(handler, weak=False)
+        connected.append(handler)
+
+    yield connect
+    for handler in connected:
+        runs_finished.disconnect(handler)
+
+
+def test_a_success_ends_the_run_and_shows_on_its_job(result_of):
+    row = running(overrides="secret", job=JobFactory(consecutive_failures=2))
+
+    done = record([result_of(row, now=NOON, output="done")], now=NOON)
+
+    row.refresh_from_db()
+    assert done.success == 1
+    assert (row.status, row.response_status, row.output, row.error_message) == ("success", 200, "done", "")
+    assert (row.started_at, row.completed_at, row.duration_seconds) == (
+        NOON,
+        NOON + timedelta(seconds=1),
+        1.0,
+    )
+    assert (row.overrides, row.deadline_at) == ("", None)
+    row.job.refresh_from_db()
+    assert (row.job.last_status, row.job.last_execution_at, row.job.consecutive_failures) == (
+        "success",
+        NOON,
+        0,
+    )
+
+
+def test_a_failure_keeps_reason_status_and_words(result_of):
+    row = running()
+    result = result_of(
+        row,
+        now=NOON,
+        outcome=Outcome.FAILED,
+        reason=Reason.HTTP_STATUS,
+        response_status=500,
+        error_message="500",
+    )
+
+    record([result], now=NOON)
+
+    row.refresh_from_db()
+    assert (row.status, row.reason, row.response_status, row.error_message) == (
+        "failed",
+        "http_status",
+        500,
+        "500",
+    )
+    row.job.refresh_from_db()
+    assert (row.job.last_status, row.job.consecutive_failures) == ("failed", 1)
+
+
+def test_what_was_not_sent_goes_back_to_the_queue_as_it_was(result_of):
+    row = running(overrides="kept")
+
+    done = record([result_of(row, now=NOON, outcome=Outcome.NOT_SENT)], now=NOON)
+
+    row.refresh_from_db()
+    assert done.released == 1
+    assert (row.status, row.claim_token, row.claimed_by, row.overrides) == ("queued", None, "", "kept")
+
+
+def test_a_result_under_another_token_is_stale(result_of):
+    row = running()
+    result = result_of(row, now=NOON)
+    JobExecution.objects.update(claim_token=uuid.uuid4())
+
+    assert record([result], now=NOON).stale == 1
+
+    row.refresh_from_db()
+    assert row.status == "running"
+
+
+def test_a_late_real_result_replaces_interrupted(result_of):
+    row = running()
+    supposed = result_of(row, now=NOON, outcome=Outcome.FAILED, reason=Reason.INTERRUPTED)
+    record([supposed], now=NOON)
+
+    record([result_of(row, now=NOON)], now=NOON)
+
+    row.refresh_from_db()
+    assert (row.status, row.reason) == ("success", "")
+
+
+@pytest.mark.parametrize("outcome", [Outcome.NOT_SENT, Outcome.FAILED])
+def test_interrupted_never_goes_back_to_the_queue(result_of, outcome):
+    row = running()
+    supposed = result_of(row, now=NOON, outcome=Outcome.FAILED, reason=Reason.INTERRUPTED)
+    record([supposed], now=NOON)
+
+    again = result_of(row, now=NOON, outcome=outcome, reason=Reason.INTERRUPTED)
+
+    assert record([again], now=NOON).stale == 1
+
+
+def test_a_recorded_result_is_not_written_twice(result_of):
+    row = running()
+    result = result_of(row, now=NOON)
+    record([result], now=NOON)
+
+    assert record([result], now=NOON).stale == 1
+
+
+def test_a_deleted_row_is_passed_over(result_of):
+    gone, stays = running(), running()
+    results = [result_of(gone, now=NOON), result_of(stays, now=NOON)]
+    gone.job.delete()
+
+    done = record(results, now=NOON)
+
+    assert (done.success, done.stale) == (1, 1)
+
+
+def test_text_that_no_database_takes_is_stripped(result_of):
+    row = running()
+
+    record([result_of(row, now=NOON, output="a\x00b\ud800c 🚀", error_message="x\x00")], now=NOON)
+
+    row.refresh_from_db()
+    assert (row.output, row.error_message) == ("abc 🚀", "x")
+
+
+def test_an_older_run_that_ends_later_does_not_turn_the_clock_of_its_job_back(result_of):
+    job = JobFactory()
+    older, newer = running(job=job), running(job=job)
+    record([result_of(newer, now=NOON)], now=NOON)
+
+    late = result_of(older, now=NOON - timedelta(minutes=5), outcome=Outcome.FAILED, reason=Reason.TIMEOUT)
+    record([late], now=NOON)
+
+    job.refresh_from_db()
+    assert (job.last_execution_at, job.last_status) == (NOON, "success")
+
+
+def test_a_batch_is_told_at_once_with_jobs_loaded(result_of, listener):
+    rows = [running() for _ in range(3)]
+    batches = []
+
+    def listen(sender, runs, now, **kwargs):
+        with CaptureQueriesContext(connection) as queries:
+            batches.append({(run.pk, run.job.name, run.status) for run in runs})
+        assert len(queries) == 0
+
+    listener(listen)
+    record([result_of(row, now=NOON) for row in rows], now=NOON)
+
+    assert batches == [{(row.pk, row.job.name, "success") for row in rows}]
+
+
+def test_a_failing_handler_costs_no_record_and_is_swept_up(result_of, listener):
+    row = running()
+    calls = []
+
+    def fail_once(sender, runs, **kwargs):
+        calls.append([run.pk for run in runs])
+        if len(calls) == 1:
+            JobFactory(name="half a handler's work")
+            raise RuntimeError("mail template broken")
+
+    listener(fail_once)
+    record([result_of(row, now=NOON)], now=NOON)
+
+    row.refresh_from_db()
+    assert row.status == "success"
+    assert UntoldRun.objects.get().pk == row.pk
+    assert not row.job.__class__.objects.filter(name__startswith="half").exists()
+
+    assert sweep_untold(now=NOON) == 1
+    assert calls == [[row.pk], [row.pk]]
+    assert not UntoldRun.objects.exists()
+
+
+def test_a_run_that_cannot_be_told_holds_back_no_other_and_is_given_up(result_of, listener):
+    bad, good = running(), running()
+    told = []
+
+    def fail_for_bad(sender, runs, **kwargs):
+        if any(run.pk == bad.pk for run in runs):
+            raise RuntimeError("no")
+        told.extend(run.pk for run in runs)
+
+    listener(fail_for_bad)
+    record([result_of(bad, now=NOON), result_of(good, now=NOON)], now=NOON)
+    for _ in range(tell.MAX_ATTEMPTS + 1):
+        sweep_untold(now=NOON)
+
+    assert told == [good.pk]
+    assert UntoldRun.objects.get().attempts == tell.MAX_ATTEMPTS
+
+
+def test_statements_do_not_grow_with_the_batch(result_of):
+    def statements(count: int) -> int:
+        results = [result_of(running(), now=NOON) for _ in range(count)]
+        with CaptureQueriesContext(connection) as queries:
+            assert record(results, now=NOON).success == count
+        return len(queries)
+
+    assert statements(1) == statements(50)

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+from jobs.engine.ticker import JUMP_S, Ticker
+
+
+class Clocks:
+    """A wall clock that can be set, and one that cannot."""
+
+    def __init__(self) -> None:
+        self.offset = 1_773_144_000.0
+        self.uptime = 50.0
+
+    def wall(self) -> float:
+        return self.offset + self.uptime
+
+    def steady(self) -> float:
+        return self.uptime
+
+
+def make(clocks: Clocks, jumps: list[float]) -> Ticker:
+    return Ticker(
+        tick=lambda: None, on_jump=jumps.append, wall=clocks.wall, steady=clocks.steady, interval_s=1.0
+    )
+
+
+def started(ticker: Ticker) -> Ticker:
+    ticker._scheduler.add_job(ticker._tick, ticker._trigger(), id="tick")
+    ticker._scheduler.start(paused=True)
+    return ticker
+
+
+def test_time_going_by_is_no_jump():
+    clocks, jumps = Clocks(), []
+    ticker = started(make(clocks, jumps))
+    clocks.uptime += 3600
+
+    assert ticker.look() is None
+    assert jumps == []
+
+
+def test_a_clock_disciplined_by_a_second_is_no_jump():
+    clocks, jumps = Clocks(), []
+    ticker = started(make(clocks, jumps))
+    clocks.offset -= JUMP_S - 0.5
+
+    assert ticker.look() is None
+
+
+def test_a_clock_set_back_an_hour_realigns_the_tick_and_is_reported_once():
+    clocks, jumps = Clocks(), []
+    ticker = started(make(clocks, jumps))
+    scheduled_far = datetime.now(UTC) + timedelta(hours=1)
+    ticker._scheduler.modify_job("tick", next_run_time=scheduled_far)
+    clocks.offset -= 3600
+
+    assert ticker.look() == -3600
+    assert ticker.look() is None
+
+    assert jumps == [-3600]
+    assert ticker._scheduler.get_job("tick").next_run_time < datetime.now(UTC) + timedelta(seconds=2)
+
+
+def test_ticks_come_on_the_whole_second():
+    seen: list[float] = []
+    enough = threading.Event()
+
+    def tick() -> None:
+        seen.append(datetime.now(UTC).timestamp() % 1)
+        if len(seen) == 3:
+            enough.set()
+
+    ticker = Ticker(tick=tick, on_jump=lambda jump: None)
+    ticker.start()
+    try:
+        assert enough.wait(10)
+    finally:
+        ticker.stop()
+
+    # The first comes at once; those after it on the second, give or take a busy machine.
+    assert all(part < 0.5 for part in seen[1:])

@@ -1,0 +1,396 @@
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import socket
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from cronsched.core.http.client import AddressPolicy, HttpClient, HttpRequest, HttpResult
+from cronsched.core.http.faults import Fault
+from cronsched.testing.fake_github import RUN_ID, FakeGitHub, Mode
+from cronsched.testing.http_sink import Reply
+from jobs.engine.messages import Delivery, GitHubTarget, Outcome, Reason, TargetKind
+from jobs.engine.transports import Verdict, github
+from jobs.engine.transports.base import CUT_MARK
+
+# One minute before the reset that the fake's primary limit names.
+NOW = datetime(2025, 12, 31, 23, 59, tzinfo=UTC)
+TOKEN = "ghp_0123456789abcdef"
+
+
+def target(**changes: Any) -> GitHubTarget:
+    made = GitHubTarget(
+        api_url="https://api.github.com",
+        owner="acme",
+        repo="site",
+        workflow="deploy.yml",
+        ref="main",
+        inputs={"env": "prod"},
+        token=TOKEN,
+    )
+    return dataclasses.replace(made, **changes)
+
+
+def delivery(to: GitHubTarget | None, *, timeout_s: float = 5.0) -> Delivery:
+    return Delivery(
+        execution_id=UUID(int=7),
+        claim_token=UUID(int=8),
+        kind=TargetKind.GITHUB_ACTIONS,
+        github=to,
+        timeout_s=timeout_s,
+    )
+
+
+def build(**changes: Any) -> HttpRequest:
+    request = github.build(delivery(target(**changes)), now=NOW, user_agent="cronsched/1 (test)")
+    assert isinstance(request, HttpRequest)
+    return request
+
+
+def interpret(result: HttpResult, **changes: Any) -> Verdict:
+    return github.interpret(delivery(target(**changes)), result, now=NOW)
+
+
+def dispatch(fake: FakeGitHub, *, timeout_s: float = 5.0, **changes: Any) -> Verdict:
+    """The whole way, over a real socket."""
+    made = delivery(target(**{"api_url": fake.api_url, "token": fake.token} | changes), timeout_s=timeout_s)
+
+    async def run() -> Verdict:
+        request = github.build(made, now=NOW, user_agent="cronsched/1 (test)")
+        assert isinstance(request, HttpRequest)
+        # The strictest policy: the operator's own GitHub is trusted all the same.
+        async with HttpClient(policy=AddressPolicy()) as client:
+            return github.interpret(made, await client.send(request), now=NOW)
+
+    return asyncio.run(run())
+
+
+# Building
+
+
+def test_request_is_exactly_this():
+    assert build() == HttpRequest(
+        method="POST",
+        url="https://api.github.com/repos/acme/site/actions/workflows/deploy.yml/dispatches",
+        headers={
+            "Accept": "application/vnd.github+json",
+            "Authorization": f"Bearer {TOKEN}",
+            "Content-Type": "application/json",
+            "User-Agent": "cronsched/1 (test)",
+            "X-GitHub-Api-Version": "2022-11-28",
+        },
+        body=b'{"ref":"main","inputs":{"env":"prod"}}',
+        timeout_s=5.0,
+        is_trusted=True,
+    )
+
+
+def test_inputs_are_there_even_when_there_are_none():
+    assert build(inputs={}).body == b'{"ref":"main","inputs":{}}'
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("text", "text"),
+        ("", ""),
+        ("true", "true"),
+        (" spaces stay ", " spaces stay "),
+        (None, ""),
+        (True, "true"),
+        (False, "false"),
+        (0, "0"),
+        (12, "12"),
+        (1.5, "1.5"),
+        (1e20, "1e+20"),
+        ([], "[]"),
+        ([1, "a", None], '[1,"a",null]'),
+        ({"a": {"b": True}}, '{"a":{"b":true}}'),
+        (["日本"], '["日本"]'),
+    ],
+)
+def test_inputs_are_sent_as_text(value, text):
+    assert json.loads(build(inputs={"x": value}).body)["inputs"] == {"x": text}
+
+
+def test_an_input_that_is_no_text_is_not_sent():
+    verdict = github.build(delivery(target(inputs={"x": object()})), now=NOW, user_agent="x")
+
+    assert isinstance(verdict, Verdict)
+    assert verdict.reason is Reason.CONFIGURATION
+
+
+def test_parts_of_the_path_are_quoted():
+    request = build(api_url="https://ghe.test/api/v3/", owner="a/b", repo="c d", workflow="x?.yml#")
+
+    assert request.url == (
+        "https://ghe.test/api/v3/repos/a%2Fb/c%20d/actions/workflows/x%3F.yml%23/dispatches"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"token": ""}, "set GITHUB_TOKEN"),
+        ({"token": f"{TOKEN}\n"}, "without spaces or line ends"),
+        ({"token": "ghp_日本"}, "without spaces or line ends"),
+        ({"owner": ""}, "owner is not valid"),
+        ({"owner": ".."}, "owner is not valid"),
+        ({"repo": "."}, "repository is not valid"),
+        ({"workflow": ".."}, "workflow file is not valid"),
+        ({"ref": ""}, "names no branch"),
+    ],
+)
+def test_what_cannot_be_called_fails_without_a_call(changes, told):
+    verdict = github.build(delivery(target(**changes)), now=NOW, user_agent="x")
+
+    assert isinstance(verdict, Verdict)
+    assert (verdict.outcome, verdict.reason) == (Outcome.FAILED, Reason.CONFIGURATION)
+    assert told in verdict.error_message
+    assert (verdict.is_retryable, TOKEN in verdict.error_message) == (False, False)
+
+
+def test_a_delivery_without_a_target_fails():
+    built = github.build(delivery(None), now=NOW, user_agent="x")
+    judged = github.interpret(delivery(None), HttpResult(status=204), now=NOW)
+
+    assert isinstance(built, Verdict)
+    assert built.reason is judged.reason is Reason.CONFIGURATION
+
+
+@pytest.mark.parametrize(
+    ("metadata", "override", "inputs"),
+    [
+        ({}, None, {}),
+        ({"a": 1, "branchDetails": "dev"}, None, {"a": 1}),
+        ({"a": 1, "b": 2}, {"b": 3, "c": None}, {"a": 1, "b": 3, "c": None}),
+        ({"branchDetails": "dev"}, {"branchDetails": "x"}, {"branchDetails": "x"}),
+    ],
+)
+def test_inputs_are_the_metadata_and_then_the_override(metadata, override, inputs):
+    assert github.merge_inputs(metadata, override) == inputs
+
+
+@pytest.mark.parametrize(
+    ("override", "metadata", "ref"),
+    [
+        ("v2", {"branchDetails": "dev"}, "v2"),
+        (None, {"branchDetails": "dev"}, "dev"),
+        ("", {"branchDetails": " dev "}, "dev"),
+        ("  ", {"branchDetails": ""}, "main"),
+        (None, {}, "main"),
+        (None, {"branchDetails": None}, "main"),
+        (None, {"branchDetails": {"name": "dev"}}, "main"),
+        (None, {"branchDetails": True}, "main"),
+        (None, {"branchDetails": 2025}, "2025"),
+    ],
+)
+def test_ref_is_the_override_then_the_metadata_then_the_default(override, metadata, ref):
+    assert github.choose_ref(override, metadata, "main") == ref
+
+
+# Over a real socket
+
+
+def test_dispatch_arrives_byte_for_byte(fake_github):
+    verdict = dispatch(fake_github, inputs={"env": "prod", "n": 1})
+
+    [arrived] = fake_github.dispatches
+    assert verdict == Verdict(outcome=Outcome.SUCCESS, response_status=204)
+    assert arrived.call.raw.startswith(
+        b"POST /repos/acme/site/actions/workflows/deploy.yml/dispatches HTTP/1.1\r\n"
+    )
+    assert arrived.call.body == b'{"ref":"main","inputs":{"env":"prod","n":"1"}}'
+    assert arrived.call.headers["x-github-api-version"] == "2022-11-28"
+
+
+def test_run_details_are_success_and_kept(fake_github):
+    fake_github.mode = Mode.RUN_DETAILS
+
+    verdict = dispatch(fake_github)
+
+    assert (verdict.outcome, verdict.response_status) == (Outcome.SUCCESS, 200)
+    assert json.loads(verdict.output)["workflow_run_id"] == RUN_ID
+
+
+@pytest.mark.parametrize(
+    ("mode", "status", "told", "is_retryable", "retry_after_s"),
+    [
+        (Mode.FORBIDDEN, 403, "(403 Forbidden: Resource not accessible by", False, None),
+        (Mode.FORBIDDEN, 403, "needs the right to write Actions on acme/site.", False, None),
+        (Mode.SECONDARY_LIMIT, 403, "rate limit is used up (403 Forbidden: You have", True, 60.0),
+        (Mode.PRIMARY_LIMIT, 403, "rate limit is used up", True, 60.0),
+        (Mode.NOT_FOUND, 404, "GitHub knows no deploy.yml in acme/site", False, None),
+        (Mode.UNPROCESSABLE, 422, "does not have 'workflow_dispatch' trigger", False, None),
+        (Mode.UNPROCESSABLE, 422, "GitHub refused the branch main", False, None),
+        (Mode.TOO_MANY, 429, "rate limit is used up (429 Too Many Requests", True, 30.0),
+        (Mode.ERROR, 500, "GitHub had an error (500 Internal Server Error: Server Error)", False, None),
+        (Mode.BAD_GATEWAY, 502, "GitHub had an error (502 Bad Gateway). The workflow may have", False, None),
+    ],
+)
+def test_refusals_say_what_to_do(fake_github, mode, status, told, is_retryable, retry_after_s):
+    fake_github.mode = mode
+
+    verdict = dispatch(fake_github)
+
+    assert (verdict.outcome, verdict.reason) == (Outcome.FAILED, Reason.HTTP_STATUS)
+    assert verdict.response_status == status
+    assert told in verdict.error_message
+    assert (verdict.is_retryable, verdict.retry_after_s) == (is_retryable, retry_after_s)
+
+
+def test_a_wrong_token_is_named_as_such(fake_github):
+    verdict = dispatch(fake_github, token="ghp_wrong")
+
+    assert verdict.response_status == 401
+    assert verdict.error_message == (
+        "GitHub did not accept the token (401 Unauthorized: Bad credentials)."
+        " Set GITHUB_TOKEN to a valid one."
+    )
+
+
+def test_a_moved_repository_is_named(fake_github):
+    fake_github.sink.by_default(Reply.redirect("/repositories/1/dispatches", status=307))
+
+    verdict = dispatch(fake_github)
+
+    assert "GitHub says that acme/site has moved (307 Temporary Redirect)" in verdict.error_message
+    assert len(fake_github.sink.calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason", "told"),
+    [
+        (Mode.SILENT, Reason.TIMEOUT, "No answer within 0.1 s."),
+        (Mode.DROPPED, Reason.CONNECTION, "closed by"),
+    ],
+)
+def test_an_unknown_outcome_is_said_and_not_repeated(fake_github, mode, reason, told):
+    fake_github.mode = mode
+
+    verdict = dispatch(fake_github, timeout_s=0.1 if mode is Mode.SILENT else 5.0)
+
+    assert (verdict.outcome, verdict.reason, verdict.is_retryable) == (Outcome.FAILED, reason, False)
+    assert told in verdict.error_message
+    assert verdict.error_message.endswith(
+        "The workflow may have been started: see the repository's Actions page."
+    )
+
+
+def test_a_refused_connection_may_be_repeated(fake_github):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        verdict = dispatch(fake_github, api_url=f"http://127.0.0.1:{port}")
+
+    assert (verdict.reason, verdict.is_retryable) == (Reason.CONNECTION, True)
+    assert verdict.error_message == f"GitHub was not reached. Connection refused by 127.0.0.1:{port}."
+
+
+def test_the_token_never_comes_back(fake_github):
+    fake_github.mode = Mode.ECHO
+
+    verdict = dispatch(fake_github)
+
+    assert fake_github.sink.calls[0].headers["authorization"] == f"Bearer {fake_github.token}"
+    assert fake_github.token not in repr(verdict)
+    assert '"authorization": "Bearer [redacted]"' in verdict.output
+
+
+# Interpreting
+
+
+@pytest.mark.parametrize("status", [201, 202, 206])
+def test_other_2xx_are_not_taken_for_success(status):
+    verdict = interpret(HttpResult(status=status))
+
+    assert verdict.outcome is Outcome.FAILED
+    assert f"GitHub answered {status}" in verdict.error_message
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ('{"message": "No ref found for: x"}', "422 Unprocessable"),
+        ('{"message": ["a"]}', "422 Unprocessable"),
+        ("[1]", "422 Unprocessable"),
+        ('"message"', "422 Unprocessable"),
+        ("<html>", "422 Unprocessable"),
+        ("[" * 100_000, "422 Unprocessable"),
+    ],
+)
+def test_any_answer_can_be_read(body, said):
+    verdict = interpret(HttpResult(status=422, body=body))
+
+    assert said in verdict.error_message
+
+
+def test_githubs_message_is_bounded_cleaned_and_redacted():
+    body = json.dumps({"message": f"{TOKEN} \ud800\x00{{said}} " + "x" * 5000})
+
+    message = interpret(HttpResult(status=404, body=body)).error_message
+
+    assert "[redacted] {said} xxx" in message
+    assert len(message) < 500
+
+
+def test_a_token_in_a_fault_is_redacted():
+    verdict = interpret(HttpResult(error=Fault.CONNECTION, message=f"at {TOKEN}", was_sent=True))
+
+    assert TOKEN not in verdict.error_message
+
+
+def test_a_token_cut_in_two_by_the_limit_does_not_come_back():
+    verdict = interpret(HttpResult(status=500, body=f"x {TOKEN[:9]}", is_truncated=True))
+
+    assert verdict.output == "x [redacted]" + CUT_MARK
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "5"}, 5.0),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1767225660"}, 120.0),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "1"}, 0.0),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "never"}, 60.0),
+        ({"x-ratelimit-remaining": "7", "x-ratelimit-reset": "1767225660"}, 60.0),
+        ({}, 60.0),
+    ],
+)
+def test_a_rate_limit_says_how_long_to_wait(headers, seconds):
+    verdict = interpret(HttpResult(status=429, headers=headers))
+
+    assert (verdict.is_retryable, verdict.retry_after_s) == (True, seconds)
+
+
+def test_a_rate_limit_is_known_by_its_message_too():
+    verdict = interpret(HttpResult(status=403, body='{"message":"You have exceeded a secondary rate limit"}'))
+
+    assert (verdict.is_retryable, verdict.retry_after_s) == (True, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("fault", "was_sent", "is_retryable"),
+    [
+        (Fault.TIMEOUT, True, False),
+        (Fault.TIMEOUT, False, True),
+        (Fault.CONNECTION, True, False),
+        (Fault.CONNECTION, False, True),
+        (Fault.DNS, False, True),
+        (Fault.TLS, False, False),
+        (Fault.CONFIGURATION, False, False),
+    ],
+)
+def test_only_what_was_certainly_not_sent_is_repeated(fault, was_sent, is_retryable):
+    verdict = interpret(HttpResult(error=fault, message="x.", was_sent=was_sent))
+
+    assert verdict.is_retryable is is_retryable
+
+
+def test_withheld_was_not_sent():
+    assert interpret(HttpResult(error=Fault.WITHHELD)).outcome is Outcome.NOT_SENT

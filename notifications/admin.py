@@ -1,0 +1,157 @@
+"""Each user's own notices and wishes, and, for admins, where Slack is."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesDropdownFilter
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminTextInputWidget
+
+from accounts.admin import actor
+from cronsched.core import clock
+from cronsched.core.admin import AdminsOnly, BaseAdmin, ReadOnlyAdmin, ServiceAdmin, ServiceForm
+from cronsched.core.admin_display import EMPTY, badge, moment
+from cronsched.core.admin_filters import PeriodFilter
+from notifications import services
+from notifications.models import Notification, NotificationPreferences, SlackSettings
+
+
+@admin.register(Notification)
+class NotificationAdmin(ReadOnlyAdmin):
+    list_display = ("title", "type_label", "is_read", "count", "created")
+    list_filter = (
+        ("is_read", BooleanRadioFilter),
+        ("type", ChoicesDropdownFilter),
+        ("created_at", PeriodFilter),
+    )
+    search_fields = ("title", "message")
+    actions = ("mark_read", "delete_selected")
+    fields = (
+        "title",
+        "type_label",
+        "message",
+        ("job", "execution"),
+        ("created", "count"),
+        ("is_read", "read_at"),
+    )
+    readonly_fields = ("type_label", "job", "execution", "created")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Notification]:
+        own: QuerySet[Notification] = Notification.objects.of(request.user)
+        return own.select_related("related_job")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return obj is None or obj.user_id == request.user.pk
+
+    @admin.action(description=_("Mark as read"))
+    def mark_read(self, request: HttpRequest, queryset: QuerySet[Notification]) -> None:
+        ids = list(queryset.values_list("pk", flat=True))
+        count = services.mark_read(user=request.user, ids=ids, now=clock.now())
+        self.message_user(request, gettext("Marked as read: %d.") % count, messages.SUCCESS)
+
+    @display(description=_("type"), ordering="type")
+    def type_label(self, obj: Notification) -> str:
+        return badge(obj.type, obj.get_type_display())
+
+    @display(description=_("created"), ordering="created_at")
+    def created(self, obj: Notification) -> str:
+        return moment(obj.created_at, now=clock.now())
+
+    @display(description=_("job"))
+    def job(self, obj: Notification) -> str:
+        if obj.related_job is None:
+            return EMPTY
+        url = reverse("admin:jobs_job_change", args=[obj.related_job.pk])
+        return format_html('<a class="text-link" href="{}">{}</a>', url, obj.related_job)
+
+    @display(description=_("execution"))
+    def execution(self, obj: Notification) -> str:
+        if obj.related_execution_id is None:
+            return EMPTY
+        url = reverse("admin:jobs_jobexecution_change", args=[obj.related_execution_id])
+        return format_html('<a class="text-link" href="{}">{}</a>', url, gettext("open the run"))
+
+
+class OneRowAdmin(BaseAdmin):
+    """A page of one row: the list leads straight to it, and nobody adds or deletes it."""
+
+    def row_for(self, request: HttpRequest) -> Any:
+        raise NotImplementedError
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def changelist_view(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        if not self.has_view_permission(request):
+            return super().changelist_view(request, extra_context)
+        return HttpResponseRedirect(self.url("change", self.row_for(request).pk))
+
+    def response_post_save_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
+        return HttpResponseRedirect(self.url("change", obj.pk))
+
+
+@admin.register(NotificationPreferences)
+class NotificationPreferencesAdmin(OneRowAdmin, ServiceAdmin):
+    fields = (
+        "email_on_job_success",
+        "email_on_job_failure",
+        "email_on_job_disabled",
+        "daily_digest",
+        "weekly_report",
+        "browser_notifications",
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[NotificationPreferences]:
+        return NotificationPreferences.objects.filter(user=actor(request))
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return request.user.is_active and (obj is None or obj.user_id == request.user.pk)
+
+    def row_for(self, request: HttpRequest) -> NotificationPreferences:
+        return services.get_preferences(request.user)
+
+    def update(self, request: HttpRequest, obj: Any, data: dict[str, Any]) -> NotificationPreferences:
+        return services.update_preferences(obj.user, changes=data, now=clock.now())
+
+
+class SlackForm(ServiceForm):
+    webhook_url = forms.CharField(
+        label=_("Webhook URL"),
+        required=False,
+        widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off", "spellcheck": "false"}),
+        help_text=_("Kept encrypted and shown masked: leave it as it is to keep it, empty it to remove it."),
+    )
+
+    class Meta:
+        model = SlackSettings
+        fields: ClassVar[list[str]] = ["is_enabled", "webhook_url", "channel"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial["webhook_url"] = services.masked_webhook_url(self.instance)
+
+
+@admin.register(SlackSettings)
+class SlackSettingsAdmin(AdminsOnly, OneRowAdmin, ServiceAdmin):
+    form = SlackForm
+    fields = ("is_enabled", "webhook_url", "channel")
+
+    def row_for(self, request: HttpRequest) -> SlackSettings:
+        return services.get_slack_settings()
+
+    def update(self, request: HttpRequest, obj: Any, data: dict[str, Any]) -> SlackSettings:
+        return services.update_slack_settings(data=data, by=request.user, now=clock.now())

@@ -1,0 +1,106 @@
+"""What jobs tells becomes notices. Handlers insert rows and nothing else.
+
+| event                                     | who                  | type    |
+| run succeeded                             | the owner            | success |
+| run failed                                | the owner and admins | error   |
+| run missed                                | the owner and admins | warning |
+| job paused at its end date, or as broken  | the owner and admins | warning |
+| job created, updated, deleted, en-/disabled | all active users   | info    |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from accounts.models import User
+from cronsched.core import clock
+from jobs.choices import Status
+from jobs.models import Job, JobExecution
+from notifications.inapp import Notice, post
+from notifications.models import NotificationType
+
+_RUN_KINDS = {
+    Status.SUCCESS: (NotificationType.SUCCESS, "succeeded"),
+    Status.FAILED: (NotificationType.ERROR, "failed"),
+    Status.MISSED: (NotificationType.WARNING, "was missed"),
+}
+_CHANGES = {"created", "updated", "deleted", "enabled", "disabled"}
+_SWITCHED_OFF = {
+    "expired": "was paused: its end date has gone by",
+    "broken": "was switched off: its schedule cannot be read",
+}
+
+
+def on_runs_finished(sender: object, *, runs: Sequence[JobExecution], now: datetime, **kwargs: Any) -> None:
+    """Post a notice per run and person. Raises, so that the sender keeps what was not told."""
+    troubled = [run for run in runs if run.status != Status.SUCCESS]
+    admins = list(User.objects.admins().values_list("pk", flat=True)) if troubled else []
+    notices = []
+    for run in runs:
+        people = _people(run.job.created_by_id, admins if run.status != Status.SUCCESS else ())
+        notices += [_run_notice(run, user_id) for user_id in people]
+    post(notices, now=now)
+
+
+def on_job_changed(
+    sender: object, *, job: Job, action: str, by: User | None, now: datetime, **kwargs: Any
+) -> None:
+    """Post the notices of a change."""
+    post(_change_notices(job, action, by), now=now)
+
+
+def _run_notice(run: JobExecution, user_id: UUID) -> Notice:
+    kind, verb = _RUN_KINDS[Status(run.status)]
+    slot = f"Slot {_local(run.job, run.scheduled_for)}." if run.scheduled_for else "Run by hand."
+    answer = f" Answer: {run.response_status}." if run.response_status else ""
+    reason = f" {run.error_message}" if run.error_message else ""
+    return Notice(
+        user_id=user_id,
+        type=kind,
+        topic=f"run_{run.status}:{run.job_id}",
+        title=f"{run.job.name} {verb}",
+        message=f"{slot}{answer}{reason}",
+        job_id=run.job_id,
+        execution_id=run.pk,
+    )
+
+
+def _change_notices(job: Job, action: str, by: User | None) -> list[Notice]:
+    if action in _SWITCHED_OFF:
+        admins = User.objects.admins().values_list("pk", flat=True)
+        people, kind = _people(job.created_by_id, admins), NotificationType.WARNING
+        title, message = f"{job.name} {_SWITCHED_OFF[action]}", job.paused_note
+    elif action in _CHANGES:
+        people, kind = list(User.objects.active().values_list("pk", flat=True)), NotificationType.INFO
+        title, message = f"{job.name} was {action}", f"By {by.username}." if by else "By the scheduler."
+    else:
+        return []
+    return [
+        Notice(
+            user_id=user_id,
+            type=kind,
+            topic=f"job_{action}:{job.pk}",
+            title=title,
+            message=message,
+            job_id=None if action == "deleted" else job.pk,
+        )
+        for user_id in people
+    ]
+
+
+def _people(owner_id: UUID | None, admins: Iterable[UUID]) -> list[UUID]:
+    """The owner first, then the admins, nobody twice."""
+    return list(dict.fromkeys([*([owner_id] if owner_id else []), *admins]))
+
+
+def _local(job: Job, moment: datetime) -> str:
+    """The slot as the schedule's zone shows it."""
+    try:
+        zone = ZoneInfo(job.zone_name)
+    except (ZoneInfoNotFoundError, ValueError):
+        zone = clock.scheduler_zone()
+    return f"{moment.astimezone(zone):%Y-%m-%d %H:%M} ({zone.key})"

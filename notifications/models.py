@@ -1,0 +1,104 @@
+"""Who is told what: in-app notices, each user's wishes, and where Slack is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from cronsched.core.models import KeyField, Timestamped, uuid7
+
+if TYPE_CHECKING:
+    from django.db.models.manager import Manager
+
+
+class NotificationType(models.TextChoices):
+    SUCCESS = "success", _("success")
+    ERROR = "error", _("error")
+    WARNING = "warning", _("warning")
+    INFO = "info", _("info")
+
+
+class NotificationQuerySet(models.QuerySet[Any]):
+    def of(self, user: Any) -> NotificationQuerySet:
+        return self.filter(user_id=user.pk)
+
+    def unread(self) -> NotificationQuerySet:
+        return self.filter(is_read=False)
+
+
+class Notification(models.Model):
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="notifications", db_index=False
+    )
+    type = KeyField(_("type"), max_length=10, choices=NotificationType.choices)
+    title = models.CharField(_("title"), max_length=255)
+    message = models.TextField(_("message"))
+    related_job = models.ForeignKey("jobs.Job", on_delete=models.SET_NULL, null=True, related_name="+")
+    related_execution = models.ForeignKey(
+        "jobs.JobExecution", on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    # What the notice is about ("run_failed:<job>"): one unread notice of a kind is brought up to
+    # date, its count grown, instead of stacking another.
+    topic = KeyField(max_length=80, blank=True, default="")
+    count = models.PositiveIntegerField(_("count"), default=1)
+    is_read = models.BooleanField(_("read"), default=False)
+    read_at = models.DateTimeField(_("read at"), null=True)
+    created_at = models.DateTimeField(_("created"))
+
+    objects: ClassVar[Manager[Any]] = NotificationQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("notification")
+        verbose_name_plural = _("notifications")
+        ordering = ("-created_at", "-id")
+        indexes = (
+            models.Index(fields=["user", "-created_at", "-id"], name="notification_newest"),
+            # Unread counts, "mark all as read", and the notice that is brought up to date.
+            models.Index(fields=["user", "is_read", "topic"], name="notification_unread"),
+            # Pruning.
+            models.Index(fields=["created_at"], name="notification_created"),
+        )
+
+    def __str__(self) -> str:
+        return self.title
+
+
+class NotificationPreferences(Timestamped):
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="notification_preferences"
+    )
+    email_on_job_success = models.BooleanField(_("e-mail when a job succeeds"), default=True)
+    email_on_job_failure = models.BooleanField(_("e-mail when a job fails"), default=True)
+    email_on_job_disabled = models.BooleanField(_("e-mail when a job is disabled"), default=False)
+    browser_notifications = models.BooleanField(_("browser notifications"), default=False)
+    daily_digest = models.BooleanField(_("daily digest"), default=False)
+    weekly_report = models.BooleanField(_("weekly report"), default=False)
+
+    class Meta:
+        verbose_name = _("notification preferences")
+        verbose_name_plural = _("notification preferences")
+        ordering = ("user",)
+
+    def __str__(self) -> str:
+        return f"Notification preferences of {self.user}"
+
+
+class SlackSettings(Timestamped):
+    """The one row of Slack settings: `only` is always 1, and unique."""
+
+    only = models.PositiveSmallIntegerField(default=1, unique=True, editable=False)
+    is_enabled = models.BooleanField(_("enabled"), default=False)
+    # Whoever has this URL may post: encrypted (cronsched.core.crypto), shown masked.
+    webhook_url = models.TextField(_("webhook URL"), blank=True, default="")
+    channel = models.CharField(_("channel"), max_length=255, blank=True, default="")
+
+    class Meta:
+        verbose_name = _("Slack settings")
+        verbose_name_plural = _("Slack settings")
+
+    def __str__(self) -> str:
+        return "Slack settings"
