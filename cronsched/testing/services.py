@@ -1,6 +1,6 @@
-"""A pytest plugin: tests marked `browser` need a Chromium, which not every machine has.
+"""A pytest plugin: some tests need a program that not every machine has.
 
-Without one they are skipped by name; with REQUIRE_SERVICES=1 they fail, so that CI misses nothing.
+Without it they are skipped by name; with REQUIRE_SERVICES=1 they fail, so that CI misses nothing.
 """
 
 from __future__ import annotations
@@ -17,12 +17,24 @@ def find_chromium() -> str | None:
     return next((path for name in names if name and (path := shutil.which(name))), None)
 
 
+def find_faketime() -> str | None:
+    return shutil.which("faketime")
+
+
+# Mark → (how the program is found, what to do where it is missing).
+NEEDED = {
+    "browser": (find_chromium, "no Chromium here (apt-get install chromium, or CHROMIUM=path)"),
+    "faketime": (find_faketime, "no faketime here (apt-get install faketime)"),
+}
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.get_closest_marker("browser") is None or find_chromium():
-        return
-    if os.environ.get("REQUIRE_SERVICES") == "1":
-        pytest.fail("no Chromium here, and REQUIRE_SERVICES=1 asks for one (apt-get install chromium)")
-    pytest.skip("no Chromium here (apt-get install chromium, or CHROMIUM=path)")
+    for mark, (find, missing) in NEEDED.items():
+        if item.get_closest_marker(mark) is None or find():
+            continue
+        if os.environ.get("REQUIRE_SERVICES") == "1":
+            pytest.fail(f"{missing}; REQUIRE_SERVICES=1 asks for it")
+        pytest.skip(missing)
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,8 @@ def dispatch_once(job: Job, schedulers: Schedulers) -> JobExecution:
     Job.objects.filter(pk=job.pk).update(next_run_at=slot, is_active=True)
     runs = JobExecution.objects.filter(job=job, scheduled_for=slot)
     wait_until(lambda: runs.exists() and all_ended(), 20, schedulers.logs)
-    return runs.get()
+    run: JobExecution = runs.get()
+    return run
 
 
 def test_every_answer_ends_the_run_with_words_and_the_token_is_nowhere(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -110,7 +109,7 @@ def test_sigterm_waits_for_answers_and_records_them(schedulers: Schedulers, http
     assert not leader.leads(), "the lease was not given up"
 
 
-@pytest.mark.skipif(shutil.which("faketime") is None, reason="faketime is not installed")
+@pytest.mark.faketime
 def test_the_clock_set_back_an_hour_on_a_running_process(
     schedulers: Schedulers, http_sink: HttpSink, tmp_path: Path
 ):
