@@ -92,7 +92,7 @@ class CronToolsViewSet(ContractViewSet):
             **refusal(
                 400,
                 "Invalid cron expression",
-                "The hour 25 is out of range: use a number from 0 to 23.",
+                'In the hour field, "25" is out of range; use a number from 0 to 23.',
                 field="cron_expression",
             ),
         },
