@@ -92,7 +92,7 @@ def test_a_legacy_token_signs_in(user: User, now: datetime) -> None:
         {"sub": None},
         {"sub": 7},
         {"sub": "7"},
-        {"sub": "00000000-0000-4000-8000-000000000000"},
+        {"sub": "3f0c9d2e-6f0a-4b7e-9a59-5b8a6d1f2c77"},
         {"type": None},
         {"type": "refresh"},
         {"type": 7},
