@@ -18,7 +18,7 @@ from cronsched.core.http.client import Fault, HttpClient, HttpRequest, HttpResul
 from jobs.engine.send import USER_AGENT
 from jobs.services.fields import address_policy
 from notifications.engine.claim import Outcome
-from notifications.engine.words import context_of
+from notifications.engine.words import context_of, end_date_url
 from notifications.models import Event, Message
 from notifications.services.slack_settings import get_slack_settings, readable_webhook_url
 
@@ -27,6 +27,8 @@ TIMEOUT_S: Final = 10.0
 HEADER_MAX: Final = 150
 SECTION_MAX: Final = 2900
 LISTED_MAX: Final = 50
+# Jobs of one team in the weekly reminder: what fits a section.
+TEAM_MAX: Final = 15
 _MENTION: Final = re.compile(
     r"<(?:!subteam\^[A-Z0-9]+|@[UW][A-Z0-9]+|!(?:here|channel|everyone))(?:\|[^<>]*)?>"
 )
@@ -100,7 +102,7 @@ def build_post(message: Message, *, channel: str = "") -> dict[str, Any]:
     if mentions:
         blocks.append(_section(mentions))
     if message.event == Event.END_DATE_REMINDER:
-        blocks += [_section(_team_text(team)) for team in context["teams"][:LISTED_MAX]]
+        blocks += [_section(_team_text(team)) for team in context["teams"][: LISTED_MAX - 2]]
     elif message.event == Event.SUMMARY:
         blocks += _summary(context)
     else:
@@ -157,10 +159,11 @@ def _fact_text(fact: Mapping[str, Any]) -> str:
 def _team_text(team: Mapping[str, Any]) -> str:
     head = f"*{escape(team['team'])}* {mention(team['handle']) if team['handle'] else ''}".strip()
     jobs = [
-        f"• <{job['url']}|{_label(job['job'])}> ends {job['end_date']} ({escape(job['owner'] or 'nobody')})"
+        f"• <{end_date_url(job['job_id'])}|{_label(job['job'])}>"
+        f" ends {job['end_date']} ({escape(job['owner'] or 'nobody')})"
         for job in team["jobs"]
     ]
-    shown = jobs[:LISTED_MAX]
+    shown = jobs[:TEAM_MAX]
     more = [f"… and {len(jobs) - len(shown):,} more"] if len(jobs) > len(shown) else []
     return "\n".join([head, *shown, *more])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from django.conf import settings
@@ -31,6 +31,8 @@ _COUNTED: Final[Mapping[str, tuple[str, str]]] = {
 }
 # What comes first is what somebody has to act on.
 _ORDER: Final = list(_COUNTED)
+# What digests list of a user's jobs.
+_JOB_LISTS: Final = ("troubled", "slowest", "ending", "night")
 
 
 def title_of(message: Message) -> str:
@@ -58,8 +60,10 @@ def context_of(message: Message) -> dict[str, Any]:
     payload = message.payload
     facts = [with_links(fact) for fact in payload.get("facts", ())]
     shown = len(facts)
+    lists = {name: _linked(payload[name]) for name in _JOB_LISTS if name in payload}
     return {
         **payload,
+        **lists,
         "title": title_of(message),
         "facts": facts,
         "fact": facts[0] if facts else None,
@@ -67,6 +71,10 @@ def context_of(message: Message) -> dict[str, Any]:
         "history_url": admin_url("jobs_jobexecution_changelist"),
         "frontend_url": settings.FRONTEND_BASE_URL,
     }
+
+
+def _linked(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [{**row, "url": admin_url("jobs_job_change", row["job_id"])} for row in rows]
 
 
 def with_links(fact: Mapping[str, Any]) -> dict[str, Any]:

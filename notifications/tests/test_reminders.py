@@ -1,0 +1,123 @@
+"""The weekly reminder: who hears of jobs that end soon, and of ownerless ones."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from accounts.tests.factories import UserFactory
+from jobs.tests.factories import JobFactory
+from notifications.engine.slack import build_post
+from notifications.models import Message, Notification
+from notifications.reminders import Reminded, send_end_date_reminders
+from notifications.services.slack_settings import update_slack_settings
+from taxonomy.tests.factories import TeamFactory
+
+pytestmark = [pytest.mark.django_db, pytest.mark.databases]
+# 09:00 in Tokyo.
+MONDAY = datetime(2026, 3, 9, 0, 0, tzinfo=UTC)
+TODAY = date(2026, 3, 9)
+URL = "https://hooks.slack.com/services/T000/B000/abcdefghijklmnop"
+
+
+@pytest.fixture(autouse=True)
+def slack():
+    update_slack_settings(data={"is_enabled": True, "webhook_url": URL}, by=None, now=MONDAY)
+
+
+def ending(days: int, **values: Any) -> Any:
+    return JobFactory(end_date=TODAY + timedelta(days=days), **values)
+
+
+@pytest.mark.parametrize(("days", "told"), [(-1, 0), (0, 1), (30, 1), (31, 0)])
+def test_what_ends_within_30_days(days, told):
+    job = ending(days, name="Backup")
+
+    assert send_end_date_reminders(now=MONDAY) == Reminded(jobs=told, ownerless=0)
+
+    notices = Notification.objects.filter(user=job.created_by)
+    assert list(notices.values_list("type", "title", "related_job")) == told * [
+        ("warning", f"Backup ends on {job.end_date}", job.pk)
+    ]
+    assert Message.objects.count() == told
+
+
+def test_paused_jobs_and_jobs_without_an_end_date_are_left_alone():
+    ending(3, paused=True)
+    JobFactory(end_date=None)
+
+    assert send_end_date_reminders(now=MONDAY).jobs == 0
+
+
+def test_slack_gets_one_message_by_team_and_owner_with_links(settings):
+    settings.PUBLIC_BASE_URL = "https://cron.example"
+    ops = TeamFactory(name="Ops", slack_handle="<!subteam^S0123ABCD>")
+    uma, bob = UserFactory(username="uma"), UserFactory(username="bob")
+    late = ending(20, name="Late", pic_team=ops, created_by=uma)
+    ending(5, name="Soon", pic_team=ops, created_by=uma)
+    ending(9, name="<Bob's>", pic_team=ops, created_by=bob)
+    ending(7, name="Lone", pic_team=None, created_by=None)
+
+    send_end_date_reminders(now=MONDAY)
+
+    body = build_post(Message.objects.get())
+    assert body["text"] == "4 jobs end within 30 days"
+    no_team, of_ops = (block["text"]["text"] for block in body["blocks"][1:])
+    assert no_team.splitlines()[0] == "*No team*"
+    assert "ends 2026-03-16 (nobody)" in no_team
+    lines = of_ops.splitlines()
+    assert lines[0] == "*Ops* <!subteam^S0123ABCD>"
+    assert [line.split("ends ")[1] for line in lines[1:]] == [
+        "2026-03-18 (bob)",
+        "2026-03-14 (uma)",
+        "2026-03-29 (uma)",
+    ]
+    assert f"<https://cron.example/admin/jobs/job/{late.pk}/change/#id_end_date|Late>" in lines[3]
+    assert "&lt;Bob's&gt;" in lines[1]
+
+
+def test_a_job_is_told_once_a_week():
+    ending(20)
+    assert send_end_date_reminders(now=MONDAY).jobs == 1
+
+    ending(3)
+    assert send_end_date_reminders(now=MONDAY + timedelta(hours=30)).jobs == 1
+    assert send_end_date_reminders(now=MONDAY + timedelta(days=6)).jobs == 0
+    assert send_end_date_reminders(now=MONDAY + timedelta(days=7)).jobs == 1
+
+
+def test_admins_hear_of_ownerless_jobs():
+    UserFactory(username="boss", admin=True)
+    JobFactory(created_by=None)
+    JobFactory(created_by=UserFactory(inactive=True))
+
+    for _ in range(2):
+        assert send_end_date_reminders(now=MONDAY).ownerless == 2
+
+    notice = Notification.objects.get()
+    assert (notice.user.username, notice.title, notice.count) == ("boss", "2 jobs have no active owner", 1)
+
+
+def test_without_slack_owners_hear_all_the_same():
+    update_slack_settings(data={"is_enabled": False}, by=None, now=MONDAY)
+    ending(3)
+
+    send_end_date_reminders(now=MONDAY)
+
+    assert (Notification.objects.count(), Message.objects.count()) == (1, 0)
+
+
+def test_statements_do_not_grow_with_the_jobs():
+    def statements(count: int, week: int) -> int:
+        for _ in range(count):
+            ending(30)
+        Notification.objects.all().delete()
+        with CaptureQueriesContext(connection) as queries:
+            send_end_date_reminders(now=MONDAY + timedelta(weeks=week))
+        return len(queries)
+
+    assert statements(1, 0) == statements(30, 1)
