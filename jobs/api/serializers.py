@@ -109,6 +109,25 @@ class TestRunSerializer(RunInputSerializer):
     __test__ = False  # the name is the contract's; pytest need not look inside
 
 
+class BulkUploadSerializer(ContractSerializer):
+    file = serializers.FileField(help_text="CSV in UTF-8: commas, semicolons or tabs.")
+    default_github_owner = _text(GITHUB_MAX, "For rows whose repository has no owner.", allow_blank=True)
+    dry_run = serializers.BooleanField(required=False, default=False, help_text="Say what would happen.")
+
+
+class RowErrorSerializer(ContractSerializer):
+    row = serializers.IntegerField(help_text="As a spreadsheet shows it: the header is 1.")
+    name = serializers.CharField(help_text="The job's, as the row has it.")
+    error = serializers.CharField(help_text="What is wrong, and what to do.")
+
+
+class UploadStatsSerializer(ContractSerializer):
+    original_row_count = serializers.IntegerField(help_text="Below the header, empty ones too.")
+    removed_empty_row_count = serializers.IntegerField()
+    unchanged_count = serializers.IntegerField(help_text="Of the updated ones, those with nothing new.")
+    unknown_columns = serializers.ListField(child=serializers.CharField(), help_text="Left aside.")
+
+
 class CronInputSerializer(ContractSerializer):
     cron_expression = TextField()
 
@@ -147,6 +166,10 @@ class JobSerializer(ContractSerializer):
     next_execution_at = serializers.DateTimeField(
         allow_null=True, help_text="With the schedule's own offset."
     )
+
+
+class UploadedJobSerializer(JobSerializer):
+    id = serializers.UUIDField(allow_null=True, help_text="Null in a dry run.")
 
 
 class NamedJobSerializer(ContractSerializer):
