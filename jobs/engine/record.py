@@ -117,7 +117,8 @@ def _split(results: Sequence[DeliveryResult]) -> tuple[_Ended, _Ended]:
         return [], []
     by_id = {result.execution_id: result for result in results}
     rows = JobExecution.objects.filter(pk__in=list(by_id)).select_related("job").defer("overrides", "output")
-    again, last = [], []
+    again: _Ended = []
+    last: _Ended = []
     for row in rows:
         result = by_id[row.pk]
         # A run that was given up as failed has been told of: it stays ended, whatever comes late.
