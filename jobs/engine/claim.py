@@ -29,6 +29,7 @@ from jobs.engine import retries, slots
 from jobs.engine.config import EngineConfig
 from jobs.engine.lease import Term, prove
 from jobs.engine.messages import Delivery, DeliveryResult, GitHubTarget, Outcome, Reason, TargetKind
+from jobs.engine.signing import signing_secrets
 from jobs.engine.tell import tell_finished
 from jobs.engine.transports import github
 from jobs.models import Job, JobExecution
@@ -166,7 +167,6 @@ def to_delivery(row: JobExecution, *, token: uuid.UUID, config: EngineConfig) ->
         if row.execution_type == ExecutionType.GITHUB_ACTIONS
         else TargetKind.WEBHOOK
     )
-    secret = decrypt(job.signing_secret) if job.signing_secret else config.signing_secret
     is_github = kind is TargetKind.GITHUB_ACTIONS
     return Delivery(
         execution_id=row.pk,
@@ -176,7 +176,9 @@ def to_delivery(row: JobExecution, *, token: uuid.UUID, config: EngineConfig) ->
         timeout_s=float(job.timeout_seconds or config.timeout_s),
         payload=metadata,
         target_url="" if is_github else overrides.get("target_url") or job.target_url,
-        signing_secrets=(secret,) if secret and not is_github else (),
+        signing_secrets=()
+        if is_github
+        else signing_secrets(job, now=row.started_at, default=config.signing_secret),
         github=_github_target(job, metadata, overrides, config) if is_github else None,
     )
 
