@@ -27,15 +27,15 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from uuid import UUID
 
-from django.db import DatabaseError, IntegrityError, transaction
+from django.db import DatabaseError, IntegrityError, OperationalError, transaction
 
 from cronsched.core.clock import scheduler_zone
-from cronsched.core.db import locked_skipping, retry_conflicts
+from cronsched.core.db import is_answering, is_conflict, locked_skipping, retry_conflicts
 from jobs import schedule
 from jobs.choices import CatchUp, PausedReason, Status, TriggerType
 from jobs.engine import slots
 from jobs.engine.config import EngineConfig
-from jobs.engine.lease import Term, prove
+from jobs.engine.lease import LeaseLost, Term, prove
 from jobs.engine.messages import Reason
 from jobs.engine.tell import tell_changed, tell_finished
 from jobs.models import Job, JobExecution
@@ -57,6 +57,10 @@ _TICK = timedelta.resolution
 
 class PlanConflict(Exception):
     """A job was edited between reading and moving on: the batch is undone, the next tick sees it anew."""
+
+
+# What says nothing about the jobs of a batch.
+PASSED_ON = (LeaseLost, PlanConflict)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -100,11 +104,13 @@ def plan_due(*, now: datetime, term: Term, config: EngineConfig, batch: int = BA
     while True:
         try:
             planned = plan_batch(now=now, term=term, config=config, size=batch, waiting=waiting)
-        except DatabaseError:
-            if batch == 1:
+        except PASSED_ON:
+            raise
+        except Exception as error:
+            if batch == 1 or _says_nothing_of_jobs(error):
                 raise
             # One row may be the cause: each job alone, so that it stops no other.
-            logger.exception("plan: a batch failed, its jobs are planned one by one")
+            logger.warning("plan: a batch failed, its jobs are planned one by one error=%r", error)
             planned = plan_one_by_one(now=now, term=term, config=config, limit=batch, waiting=waiting)
         if planned.due:
             yield planned
@@ -121,13 +127,31 @@ def plan_one_by_one(
     for job_id in list(due.values_list("id", flat=True)[:limit]):
         try:
             planned = plan_batch(now=now, term=term, config=config, size=1, waiting=waiting, job_id=job_id)
-        except DatabaseError as error:
-            logger.exception("plan: job switched off job=%s", job_id)
-            switch_off(job_id, note=f"It could not be planned: {error}"[:900], now=now, term=term)
-            planned = Planned(due=1, broken=1)
+        except PASSED_ON:
+            raise
+        except Exception as error:
+            if _says_nothing_of_jobs(error):
+                raise
+            planned = _give_up_on(job_id, error, now=now, term=term)
+            waiting.add(job_id)
         for name in Planned.__slots__:
             setattr(total, name, getattr(total, name) + getattr(planned, name))
     return total
+
+
+def _says_nothing_of_jobs(error: Exception) -> bool:
+    """The database is away or busy: the jobs of the batch have no part in it."""
+    return isinstance(error, DatabaseError) and (is_conflict(error) or not is_answering())
+
+
+def _give_up_on(job_id: UUID, error: Exception, *, now: datetime, term: Term) -> Planned:
+    """Switch off a job that cannot be planned; only pass it over where the database may be to blame."""
+    if isinstance(error, OperationalError):
+        logger.warning("plan: job passed over job=%s error=%s", job_id, error)
+        return Planned(due=1)
+    logger.error("plan: job switched off job=%s", job_id, exc_info=error)
+    switch_off(job_id, note=f"It could not be planned: {error}"[:900], now=now, term=term)
+    return Planned(due=1, broken=1)
 
 
 @retry_conflicts
@@ -427,7 +451,7 @@ def _reschedule(decision: Decision) -> None:
 
 
 def _pause_broken(job: Job, note: str, *, now: datetime) -> None:
-    logger.warning("plan: job switched off job=%s reason=%s", job.pk, note)
+    logger.warning("job switched off job=%s reason=%s", job.pk, note)
     Job.objects.filter(pk=job.pk).update(
         is_active=False,
         next_run_at=None,
@@ -444,7 +468,8 @@ def switch_off(job_id: UUID, *, note: str, now: datetime, term: Term) -> None:
     """Pause a job that cannot be planned, in a transaction of its own."""
     with transaction.atomic():
         prove(term)
-        job = Job.objects.only(*PLAN_FIELDS).filter(pk=job_id).first()
+        # No column more than is needed: one of the others may be what cannot be read.
+        job = Job.objects.only("name", "schedule_version").filter(pk=job_id).first()
         if job is not None:
             _pause_broken(job, note, now=now)
 
