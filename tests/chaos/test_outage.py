@@ -89,6 +89,7 @@ def test_a_leader_that_stood_still_for_a_minute_wakes_up_fenced(tmp_path: Path, 
 
         assert time.monotonic() - began >= AWAY_S
         summary = account(http_sink, jobs)
-        assert set(summary) <= {"success:", "failed:interrupted"}, summary
-        assert summary["failed:interrupted"] <= 5
+        # What it was waiting for is interrupted to the successor, and a timeout to itself when it wakes.
+        assert set(summary) <= {"success:", "failed:interrupted", "failed:timeout"}, summary
+        assert summary["success:"] >= RUNS - 5
         wait_until(lambda: "lease lost" in leader.log.read_text(), 10, schedulers.logs)

@@ -17,7 +17,9 @@ class Command(BaseCommand):
     requires_migrations_checks = False
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--send", action="store_true", help="also send a test message by mail and to Slack")
+        parser.add_argument(
+            "--send", action="store_true", help="also send a test message by mail and to Slack"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         failures = 0
