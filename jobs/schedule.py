@@ -306,7 +306,8 @@ def last_slots(
     expression: str | CronExpression, *, zone: ZoneInfo, first: datetime, until: datetime, count: int
 ) -> list[datetime]:
     """Return the last `count` slots from `first` to `until`, both included, in UTC and in order."""
-    cron, found = _read(expression), []
+    cron = _read(expression)
+    found: list[datetime] = []
     slot = last_slot(cron, zone=zone, first=first, until=until)
     while slot is not None and len(found) < count:
         found.append(slot)

@@ -255,7 +255,10 @@ TABLE: list[tuple[str, str, Any, tuple[int, Any, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("caller", "call", "body", "refusal"), TABLE, ids=lambda value: str(value)[:70])
+@pytest.mark.parametrize(
+    ("caller", "call", "body", "refusal"),
+    [pytest.param(*row, id=f"{row[0]} {row[1]} {row[2] or ''}"[:90].strip()) for row in TABLE],
+)
 def test_refusals_have_the_words_of_the_contract(
     world: World, caller: str, call: str, body: Any, refusal: tuple[int, Any, Any]
 ) -> None:
