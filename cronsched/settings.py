@@ -281,8 +281,9 @@ LOGGING: dict[str, Any] = {
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
-        # One line a second from the ticker says nothing: its own lines tell what happened.
-        "apscheduler": {"level": "WARNING"},
+        # A line for each second that the database is away says nothing: the engine's own tell it once.
+        "apscheduler": {"level": "ERROR"},
+        "django_apscheduler": {"level": "ERROR"},
         "axes": {"level": "WARNING"},
         "django.request": {"level": "ERROR"},
         # Scanners send any host name; the answer is a 400, a traceback each would bury the rest.
