@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar
 
-from django.db import OperationalError, connection, models
+from django.db import DatabaseError, OperationalError, connection, models
 from django.db.models.expressions import Func
 from django.db.utils import IntegrityError
 
@@ -57,6 +57,14 @@ def database_now() -> datetime:
         value = cursor.fetchone()[0]
     moment = datetime.fromisoformat(value) if isinstance(value, str) else value
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def is_answering() -> bool:
+    """Whether the database answers on this connection. Costs a query: ask only after an error."""
+    try:
+        return connection.connection is not None and connection.is_usable()
+    except DatabaseError:
+        return False
 
 
 def is_conflict(error: Exception) -> bool:

@@ -29,7 +29,13 @@ class ObjectField(serializers.JSONField):
 @extend_schema_field(
     {
         "oneOf": [
-            {"type": "array", "items": {"type": "string", "format": "email"}},
+            # Blank ones are passed over: a form without an address sends one.
+            {
+                "type": "array",
+                "items": {
+                    "anyOf": [{"type": "string", "format": "email"}, {"type": "string", "maxLength": 0}]
+                },
+            },
             {"type": "string", "description": "Comma-separated."},
         ],
         "example": ["ops@example.com"],
@@ -129,7 +135,7 @@ class UploadStatsSerializer(ContractSerializer):
 
 
 class CronInputSerializer(ContractSerializer):
-    cron_expression = TextField()
+    cron_expression = TextField(allow_blank=True)
 
 
 class CronPreviewInputSerializer(CronInputSerializer):
