@@ -29,6 +29,7 @@ from tests.contract.shapes import (
 )
 
 FORM = "application/x-www-form-urlencoded"
+MULTIPART = "multipart/form-data; boundary=x"
 NEW_JOB = {
     "name": "Nightly report",
     "cron_expression": "0 2 * * *",
@@ -42,6 +43,32 @@ NEW_JOB = {
 NEW_USER = {"username": "john_doe", "email": "john@example.com", "password": "secure_password"}
 LOGIN = {"message": "Login successful", "access_token": token, "refresh_token": token, "user": USER}
 CRON = {"cron_expression": "0 2 * * *"}
+CSV = """\
+Job Name,Cron Schedule (JST),Status,Target URL,PIC Team,End Date,notification_emails
+Nightly report,0 2 * * *,enable,https://hooks.example.com/report,devops,2099-12-31,ops@example.com
+Daily export,@daily,enable,https://hooks.example.com/export,devops,2099-12-31,
+"""
+UPLOADED = {
+    "message": text,
+    "created": 1,
+    "updated": 0,
+    "failed": 1,
+    "created_count": 1,
+    "updated_count": 0,
+    "error_count": 1,
+    "errors": [{"row": 3, "name": "Daily export", "error": text}],
+    "stats": {"original_row_count": 2, "removed_empty_row_count": 0},
+}
+
+
+def multipart(**fields: str) -> str:
+    """A form as a browser sends it, with `file` as a file."""
+    parts = "".join(
+        f'--x\r\nContent-Disposition: form-data; name="{name}"'
+        f"{'; filename=jobs.csv' if name == 'file' else ''}\r\n\r\n{value}\r\n"
+        for name, value in fields.items()
+    )
+    return f"{parts}--x--\r\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +82,7 @@ class Call:
     answer: Any
     body: Any = None
     form: str | None = None
+    content_type: str = FORM
 
 
 # Open to anyone; any role; users and admins; the owner and admins; admins.
@@ -344,6 +372,30 @@ JOBS = [
         body={"target_url": "https://hooks.example.com/run", "metadata": {}},
         who="401 403 200 200 200",
         answer={"ok": True, "type": "webhook", "status_code": 200, "message": text},
+    ),
+    Call(
+        op="uploads_bulk_upload",
+        call="POST /jobs/bulk-upload",
+        form=multipart(file=CSV, default_github_owner="acme"),
+        content_type=MULTIPART,
+        who="401 403 200 200 200",
+        answer={**UPLOADED, "dry_run": False, "jobs": [{**JOB, "name": "Nightly report"}]},
+    ),
+    Call(
+        op="uploads_bulk_upload",
+        call="POST /jobs/bulk-upload",
+        form=multipart(file=CSV, dry_run="yes"),
+        content_type=MULTIPART,
+        who="401 403 200 200 200",
+        answer={**UPLOADED, "dry_run": True, "jobs": [{**JOB, "id": None}]},
+    ),
+    Call(
+        op="uploads_bulk_upload",
+        call="POST /jobs/bulk-upload",
+        form=multipart(file="no,header,of,ours"),
+        content_type=MULTIPART,
+        who="401 403 400 400 400",
+        answer=None,
     ),
 ]
 FIGURES = {
