@@ -121,6 +121,7 @@ TABLE: list[tuple[str, str, Any, tuple[int, Any, Any]]] = [
             {"target_url": None, "github_repo": "acme/reports"},
             {"target_url": None, "github_repo": "reports", "github_workflow_name": "n.yml"},
             {"github_repo": "acme/reports", "github_workflow_name": "nightly.txt"},
+            {"github_owner": {}, "github_repo": "acme/reports", "github_workflow_name": "n.yml"},
             {"github_repo": "acme/..", "github_workflow_name": "nightly.yml"},
             {"github_repo": "acme/re ports", "github_workflow_name": "nightly.yml"},
             {"metadata": []},
@@ -255,7 +256,10 @@ TABLE: list[tuple[str, str, Any, tuple[int, Any, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("caller", "call", "body", "refusal"), TABLE, ids=lambda value: str(value)[:70])
+@pytest.mark.parametrize(
+    ("caller", "call", "body", "refusal"),
+    [pytest.param(*row, id=f"{row[0]} {row[1]} {row[2] or ''}"[:90].strip()) for row in TABLE],
+)
 def test_refusals_have_the_words_of_the_contract(
     world: World, caller: str, call: str, body: Any, refusal: tuple[int, Any, Any]
 ) -> None:
