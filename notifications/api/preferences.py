@@ -16,7 +16,7 @@ from cronsched.core.api.routers import route
 from cronsched.core.api.schema import at_least_one, envelope, said
 from cronsched.core.api.viewsets import SIGNED_IN, ContractViewSet, Right
 from notifications.models import NotificationPreferences
-from notifications.services import PREFERENCES, get_preferences, update_preferences
+from notifications.services.preferences import PREFERENCES, get_preferences, update_preferences
 
 
 class PreferencesSerializer(ContractModelSerializer):
