@@ -42,6 +42,8 @@ ASKS_MORE = {
     "jobs_execute": "a target, as jobs_create",
     "cron_tools_cron_preview": "cron's grammar, the names of time zones",
     "cron_tools_test_run": "a target, as jobs_create",
+    "settings_update_slack_settings": "a URL of the public internet, and one before it is enabled",
+    "uploads_bulk_upload": "a file with the columns of a job",
 }
 
 
@@ -50,7 +52,12 @@ def schema_of(*, max_examples: int) -> Any:
     config = SchemathesisConfig.from_dict(
         {
             # NUL is refused everywhere (test_conventions), which no schema could say.
-            "generation": {"max-examples": max_examples, "allow-x00": False, "deterministic": True},
+            "generation": {
+                "max-examples": max_examples,
+                "allow-x00": False,
+                "allow-extra-parameters": False,
+                "deterministic": True,
+            },
             "checks": {"missing_required_header": {"enabled": False}},
         }
     )
@@ -75,14 +82,14 @@ def _one_transaction() -> Iterator[None]:
         signal.connect(close_old_connections)
 
 
-@SHORT.parametrize()
+@SHORT.parametrize()  # type: ignore[untyped-decorator]
 @patient
 def test_every_operation_keeps_its_word(case: Any, world: World) -> None:
     call(case, world)
 
 
 @pytest.mark.slow
-@LONG.parametrize()
+@LONG.parametrize()  # type: ignore[untyped-decorator]
 @patient
 def test_every_operation_keeps_its_word_at_length(case: Any, world: World) -> None:
     call(case, world)
