@@ -23,13 +23,12 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from uuid import UUID
 
 from django.db import DatabaseError, IntegrityError, OperationalError, transaction
 
-from cronsched.core.clock import scheduler_zone
 from cronsched.core.db import is_answering, is_conflict, locked_skipping, retry_conflicts
 from jobs import schedule
 from jobs.choices import CatchUp, PausedReason, Status, TriggerType
@@ -242,12 +241,7 @@ class _Due:
         self.first = first
         self.now = now
         self.expression, self.zone = schedule.parse(job.cron_expression), schedule.load_zone(job.zone_name)
-        self.end = now
-        if job.end_date is not None:
-            midnight = datetime.combine(
-                job.end_date + timedelta(days=1), datetime.min.time(), scheduler_zone()
-            )
-            self.end = min(now, midnight.astimezone(UTC) - _TICK)
+        self.end = slots.clip(now, job.end_date)
 
     def count(self, *, until: datetime) -> int:
         return schedule.count_slots(self.expression, zone=self.zone, first=self.first, until=until)

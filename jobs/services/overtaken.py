@@ -7,19 +7,16 @@ scheduler ran) belonged to the earlier schedule: it is recorded as missed, so th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime
 from uuid import UUID
 
-from cronsched.core.clock import scheduler_zone
 from cronsched.core.db import insert_each
 from jobs import schedule
 from jobs.choices import Status, TriggerType
 from jobs.engine.messages import Reason
-from jobs.engine.slots import schedule_key
+from jobs.engine.slots import clip, schedule_key
 from jobs.engine.tell import tell_finished
 from jobs.models import Job, JobExecution
-
-_TICK = timedelta.resolution
 
 
 def overtaken_run(job: Job, *, now: datetime) -> JobExecution | None:
@@ -30,7 +27,7 @@ def overtaken_run(job: Job, *, now: datetime) -> JobExecution | None:
     if job.planned_schedule != schedule_key(job.cron_expression, job.zone_name):
         # Changed behind the services' back: the slot belongs to a schedule that is no more.
         return None
-    until = now if job.end_date is None else min(now, _last_moment(job))
+    until = clip(now, job.end_date)
     try:
         expression, zone = schedule.parse(job.cron_expression), schedule.load_zone(job.zone_name)
     except (schedule.CronError, schedule.ZoneError):
@@ -79,13 +76,6 @@ def _slots_with_rows(runs: Sequence[JobExecution]) -> set[tuple[UUID, datetime]]
         scheduled_for__in={run.scheduled_for for run in runs},
     )
     return set(rows.values_list("job_id", "scheduled_for"))
-
-
-def _last_moment(job: Job) -> datetime:
-    """The end of the job's last day, which is the scheduler's, not its own."""
-    assert job.end_date is not None  # noqa: S101 - for the type checker
-    day_after = job.end_date + timedelta(days=1)
-    return datetime.combine(day_after, time.min, scheduler_zone()).astimezone(UTC) - _TICK
 
 
 def _message(count: int) -> str:

@@ -322,3 +322,12 @@ def test_statements_grow_with_batches_never_with_jobs(term, engine_config):
     # SQLite takes 999 parameters a statement, so that a hundred rows of 24 columns are a few inserts.
     assert many.count("INSERT") <= 4
     assert [sql for sql in one if sql != "INSERT"] == [sql for sql in many if sql != "INSERT"]
+
+
+@pytest.mark.parametrize("catch_up", ["skip", "latest", "all"])
+def test_a_job_without_a_real_end_fires(plan_at, catch_up):
+    job = JobFactory(end_date=date(9999, 12, 31), catch_up=catch_up)
+
+    plan_at(NOON + timedelta(milliseconds=3))
+
+    assert slots_of(job) == [(NOON, "queued")]

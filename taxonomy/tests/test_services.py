@@ -100,6 +100,7 @@ def test_given_slug_is_slugified(given: Any, slug: str) -> None:
         ({"name": 7}, "name", "name is required, as text."),
         ({"name": "  "}, "name", "name must have 1 to 255 characters."),
         ({"name": "x" * 256}, "name", "name must have 1 to 255 characters."),
+        ({"name": "a\u2028b"}, "name", "name must be one line, without control characters."),
         ({"name": "a\x00b"}, "name", "name holds a character that cannot be stored, such as NUL."),
         ({"slug": "営業"}, "slug", "slug must hold a letter a-z or a digit; leave it out to have one made."),
         ({"slug": 5}, "slug", "slug must hold a letter a-z or a digit; leave it out to have one made."),
