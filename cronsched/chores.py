@@ -27,13 +27,14 @@ from django_apscheduler.models import DjangoJob, DjangoJobExecution
 
 from cronsched.core import clock
 from jobs.engine.lease import LeaseKeeper, Term
-from jobs.engine.rescue import rescue_stuck
+from jobs.engine.rescue import PATIENCE_S, rescue_stuck
 from jobs.engine.tell import sweep_untold
 from jobs.models import ChoreState
+from jobs.services.history import prune_executions
 from jobs.services.maintenance import reconcile
 from notifications.digest import daily_edition, send_digests, weekly_edition
 from notifications.reminders import send_end_date_reminders
-from notifications.services.retention import prune
+from notifications.services.retention import prune_messages
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +93,9 @@ def _reconcile(term: Term, now: datetime) -> None:
 
 
 def _rescue(term: Term, now: datetime) -> None:
-    rescue_stuck(now=now, term=term)
+    # After a silence of the database every sender has results to write: those are better than a guess.
+    if _keeper is None or _keeper.steady_s() >= PATIENCE_S:
+        rescue_stuck(now=now, term=term)
 
 
 def _flush(term: Term, now: datetime) -> None:
@@ -103,8 +106,7 @@ def _flush(term: Term, now: datetime) -> None:
 
 
 def _remind(term: Term, now: datetime) -> None:
-    done = send_end_date_reminders(now=now)
-    logger.info("reminded jobs=%d ownerless=%d", done.jobs, done.ownerless)
+    logger.info("reminded count=%d", send_end_date_reminders(now=now))
 
 
 def _daily_digest(term: Term, now: datetime) -> None:
@@ -115,14 +117,21 @@ def _weekly_report(term: Term, now: datetime) -> None:
     logger.info("weekly report users=%d", send_digests(weekly_edition(now), now=now))
 
 
+def _prune(term: Term, now: datetime) -> None:
+    """Runs older than EXECUTION_RETENTION_DAYS; what is left when the lead is lost is the successor's."""
+    for _ in prune_executions(days=settings.EXECUTION_RETENTION_DAYS, now=now):
+        _recheck(term)
+
+
 def _prune_messages(term: Term, now: datetime) -> None:
-    count = prune(now=now, days=settings.NOTIFICATION_RETENTION_DAYS, may_go_on=_still_leads(term))
-    if count:
-        logger.info("pruned notices and messages count=%d", count)
+    """Notices and messages older than NOTIFICATION_RETENTION_DAYS, likewise."""
+    for _ in prune_messages(days=settings.NOTIFICATION_RETENTION_DAYS, now=now):
+        _recheck(term)
 
 
-def _still_leads(term: Term) -> Callable[[], bool]:
-    return lambda: _keeper is None or _keeper.trusted_term() == term
+def _recheck(term: Term) -> None:
+    if _keeper is not None and _keeper.trusted_term() != term:
+        raise ChoreFailed("The lead was lost before all that is old was pruned.")
 
 
 def all_chores() -> tuple[Chore, ...]:
@@ -134,6 +143,7 @@ def all_chores() -> tuple[Chore, ...]:
         Chore(name="weekly_report", work=_weekly_report, look_every_s=60, is_due=weekly_at(MONDAY, 8)),
         Chore(name="prune_messages", work=_prune_messages, look_every_s=600, is_due=daily_at(3, 45)),
         Chore(name="flush", work=_flush, look_every_s=600, is_due=daily_at(3, 30)),
+        Chore(name="prune", work=_prune, look_every_s=600, is_due=daily_at(3, 45)),
     )
 
 

@@ -162,8 +162,9 @@ def _misshapen(text: str, fields: list[str]) -> CronError:
     if not text:
         return CronError(f'A cron expression is needed, {wanted}, such as "0 9 * * 1-5".')
     if text.startswith("@"):
-        example = _NICKNAMES.get(text.lower(), "0 0 * * *")
-        return CronError(f'Nicknames such as {_quote(text)} are not supported; write "{example}".')
+        example = _NICKNAMES.get(text.lower())
+        instead = f'write "{example}"' if example else f"write {wanted}"
+        return CronError(f"Nicknames such as {_quote(text)} are not supported; {instead}.")
     count = f"{len(fields)} field" + ("s" if len(fields) > 1 else "")
     return CronError(f"The cron expression has {count}; it must have exactly {wanted}.")
 
@@ -300,6 +301,19 @@ def last_slot(
     """Return the last slot from `first` to `until`, both included, in UTC; None if there is none."""
     slot = previous_run(expression, zone=zone, at=until)
     return slot if slot is not None and slot >= first else None
+
+
+def last_slots(
+    expression: str | CronExpression, *, zone: ZoneInfo, first: datetime, until: datetime, count: int
+) -> list[datetime]:
+    """Return the last `count` slots from `first` to `until`, both included, in UTC and in order."""
+    cron = _read(expression)
+    found: list[datetime] = []
+    slot = last_slot(cron, zone=zone, first=first, until=until)
+    while slot is not None and len(found) < count:
+        found.append(slot)
+        slot = last_slot(cron, zone=zone, first=first, until=slot - _TICK)
+    return found[::-1]
 
 
 def count_slots(expression: str | CronExpression, *, zone: ZoneInfo, first: datetime, until: datetime) -> int:

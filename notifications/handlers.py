@@ -10,6 +10,7 @@ Nothing leaves from here. Statements are per batch: owners, wishes and teams are
 | job paused at its end date, or as broken     | owner and admins     | warning | both                  |
 | job created, updated, deleted, en-/disabled  | all active users     | info    | owner, when disabled  |
 | category, team, user, Slack settings changed | admins               | info    |                       |
+| jobs uploaded (once, for all its rows)       | all active users     | info    |                       |
 """
 
 from __future__ import annotations
@@ -179,6 +180,28 @@ def _word(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value) if value not in (None, "") else "–"
+
+
+def on_jobs_uploaded(
+    sender: object,
+    *,
+    created: int,
+    updated: int,
+    failed: int,
+    by: User | None,
+    now: datetime,
+    **kwargs: Any,
+) -> None:
+    """Post one notice to each, however many rows the file had."""
+    title = f"Jobs were uploaded: {created} created, {updated} updated"
+    message = f"By {by.username}." if by else "From the command line."
+    if failed:
+        message += f" {failed} row{' was' if failed == 1 else 's were'} refused."
+    people = User.objects.active().values_list("pk", flat=True)
+    post(
+        [Notice(user_id=pk, type=NotificationType.INFO, title=title, message=message) for pk in people],
+        now=now,
+    )
 
 
 def _run_notice(run: JobExecution, user_id: UUID) -> Notice:

@@ -1,12 +1,11 @@
 """The weekly word on jobs that end soon, and on jobs that nobody owns any more.
 
-A job is told of once a week, whether a chore asks or a command, or both: see `outbox.first_time`.
+Slack hears of a job once a week, whether a chore asks or a command, or both: see `outbox.first_time`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,19 +22,12 @@ from notifications.outbox import first_time, make_message
 AHEAD = timedelta(days=30)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reminded:
-    """`jobs`: how many were told of; `ownerless`: how many nobody owns."""
-
-    jobs: int
-    ownerless: int
-
-
 @retry_conflicts
-def send_end_date_reminders(*, now: datetime) -> Reminded:
+def send_end_date_reminders(*, now: datetime) -> int:
     """Tell of what ends within 30 days: owners in-app, Slack in one message by team.
 
-    Admins hear how many jobs nobody owns.
+    The count of owners' notices. Admins hear how many jobs nobody owns. Repeated, unread notices are brought up to date, and
+    Slack hears only of what it was not told this week.
     """
     try:
         return _remind(now)
@@ -47,25 +39,22 @@ def send_end_date_reminders(*, now: datetime) -> Reminded:
 
 
 @transaction.atomic
-def _remind(now: datetime) -> Reminded:
-    jobs = _unreminded(now)
-    ownerless = Job.objects.ownerless().count()
-    audience = Audience.of(jobs)
-    post(_notices(jobs, audience), now=now)
-    if jobs and audience.is_slack_on:
-        make_message(Channel.SLACK, "", Event.END_DATE_REMINDER, _payload(jobs, audience), now=now).save(
-            force_insert=True
-        )
-    if ownerless and first_time([f"ownerless:{_week(now)}"], now=now):
-        post(_ownerless_notices(ownerless, audience), now=now)
-    return Reminded(jobs=len(jobs), ownerless=ownerless)
-
-
-def _unreminded(now: datetime) -> list[Job]:
-    """Those that end soon and were not told of this week, noted as told; by team and end date."""
+def _remind(now: datetime) -> int:
     today = scheduler_date(now)
-    ending = Job.objects.active().filter(end_date__range=(today, today + AHEAD)).select_related("pic_team")
-    by_key = {f"end_date:{_week(now)}:{job.pk}": job for job in ending.order_by("end_date", "name_key")}
+    ending = Job.objects.active().filter(end_date__range=(today, today + AHEAD))
+    jobs = list(ending.order_by("end_date", "name_key").select_related("pic_team"))
+    audience = Audience.of(jobs)
+    notices = _notices(jobs, audience)
+    post([*notices, *_ownerless_notices(Job.objects.ownerless().count(), audience)], now=now)
+    if audience.is_slack_on and (new := _untold(jobs, now)):
+        payload = _payload(new, audience)
+        make_message(Channel.SLACK, "", Event.END_DATE_REMINDER, payload, now=now).save(force_insert=True)
+    return len(notices)
+
+
+def _untold(jobs: Sequence[Job], now: datetime) -> list[Job]:
+    """Those that Slack was not told of this week, noted as told."""
+    by_key = {f"end_date:{_week(now)}:{job.pk}": job for job in jobs}
     new = first_time(list(by_key), now=now)
     return [job for key, job in by_key.items() if key in new]
 
@@ -82,7 +71,7 @@ def _notices(jobs: Sequence[Job], audience: Audience) -> list[Notice]:
             type=NotificationType.WARNING,
             topic=f"end_date_near:{job.pk}",
             title=f"{job.name} ends on {job.end_date}",
-            message="After that day it is paused. Give it a later end date if it is to go on.",
+            message="It is paused after that day. To keep it running, give it a later end date.",
             job_id=job.pk,
         )
         for job in jobs
@@ -91,6 +80,8 @@ def _notices(jobs: Sequence[Job], audience: Audience) -> list[Notice]:
 
 
 def _ownerless_notices(count: int, audience: Audience) -> list[Notice]:
+    if not count:
+        return []
     has = "1 job has" if count == 1 else f"{count} jobs have"
     message = 'Choose "ownerless" in the list of jobs, and hand them over to somebody.'
     return [

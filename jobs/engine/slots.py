@@ -7,9 +7,9 @@ no slot. Times are aware UTC.
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 
-from cronsched.core.clock import scheduler_date
+from cronsched.core.clock import scheduler_date, scheduler_zone
 from jobs import schedule
 
 
@@ -30,3 +30,13 @@ def next_slot(*, expression: str, zone_name: str, end_date: date | None, after: 
 def is_within(slot: datetime, end_date: date | None) -> bool:
     """Whether the slot falls on or before `end_date`, a day of the scheduler's timezone."""
     return end_date is None or scheduler_date(slot.astimezone(UTC)) <= end_date
+
+
+def clip(moment: datetime, end_date: date | None) -> datetime:
+    """`moment`, or the last moment of `end_date` where that is earlier. Aware UTC."""
+    if end_date is None:
+        return moment
+    # fold=1: where clocks go back at midnight, the day ends with the second of its two last hours. The
+    # comparison comes first: the end of the year 9999 has no UTC time in zones west of Greenwich.
+    last = datetime.combine(end_date, time.max.replace(fold=1), scheduler_zone())
+    return min(moment, last).astimezone(UTC)

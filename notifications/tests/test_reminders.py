@@ -10,10 +10,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from accounts.tests.factories import UserFactory
-from jobs.tests.factories import JobFactory
+from jobs.tests.factories import NOON, JobFactory
 from notifications.engine.slack import build_post
 from notifications.models import Message, Notification
-from notifications.reminders import Reminded, send_end_date_reminders
+from notifications.reminders import send_end_date_reminders
 from notifications.services.slack_settings import update_slack_settings
 from taxonomy.tests.factories import TeamFactory
 
@@ -37,7 +37,7 @@ def ending(days: int, **values: Any) -> Any:
 def test_what_ends_within_30_days(days, told):
     job = ending(days, name="Backup")
 
-    assert send_end_date_reminders(now=MONDAY) == Reminded(jobs=told, ownerless=0)
+    assert send_end_date_reminders(now=MONDAY) == told
 
     notices = Notification.objects.filter(user=job.created_by)
     assert list(notices.values_list("type", "title", "related_job")) == told * [
@@ -50,7 +50,7 @@ def test_paused_jobs_and_jobs_without_an_end_date_are_left_alone():
     ending(3, paused=True)
     JobFactory(end_date=None)
 
-    assert send_end_date_reminders(now=MONDAY).jobs == 0
+    assert send_end_date_reminders(now=MONDAY) == 0
 
 
 def test_slack_gets_one_message_by_team_and_owner_with_links(settings):
@@ -80,14 +80,20 @@ def test_slack_gets_one_message_by_team_and_owner_with_links(settings):
     assert "&lt;Bob's&gt;" in lines[1]
 
 
-def test_a_job_is_told_once_a_week():
-    ending(20)
-    assert send_end_date_reminders(now=MONDAY).jobs == 1
+def test_slack_hears_of_a_job_once_a_week():
+    def told(moment: datetime) -> list[int]:
+        send_end_date_reminders(now=moment)
+        rows = Message.objects.order_by("id")
+        counts = [sum(len(team["jobs"]) for team in row.payload["teams"]) for row in rows]
+        rows.delete()
+        return counts
 
+    ending(20)
+    assert told(MONDAY) == [1]
     ending(3)
-    assert send_end_date_reminders(now=MONDAY + timedelta(hours=30)).jobs == 1
-    assert send_end_date_reminders(now=MONDAY + timedelta(days=6)).jobs == 0
-    assert send_end_date_reminders(now=MONDAY + timedelta(days=7)).jobs == 1
+    assert told(MONDAY + timedelta(hours=30)) == [1]
+    assert told(MONDAY + timedelta(days=2)) == []
+    assert told(MONDAY + timedelta(days=7)) == [1]
 
 
 def test_admins_hear_of_ownerless_jobs():
@@ -95,11 +101,10 @@ def test_admins_hear_of_ownerless_jobs():
     JobFactory(created_by=None)
     JobFactory(created_by=UserFactory(inactive=True))
 
-    for _ in range(2):
-        assert send_end_date_reminders(now=MONDAY).ownerless == 2
+    send_end_date_reminders(now=MONDAY)
 
     notice = Notification.objects.get()
-    assert (notice.user.username, notice.title, notice.count) == ("boss", "2 jobs have no active owner", 1)
+    assert (notice.user.username, notice.title) == ("boss", "2 jobs have no active owner")
 
 
 def test_without_slack_owners_hear_all_the_same():
@@ -121,3 +126,53 @@ def test_statements_do_not_grow_with_the_jobs():
         return len(queries)
 
     assert statements(1, 0) == statements(30, 1)
+
+
+# NOON is 21:00 of 10 March in Tokyo.
+TUESDAY = date(2026, 3, 10)
+
+
+@pytest.mark.parametrize(
+    ("days", "values", "reminded"),
+    [
+        (0, {}, True),
+        (30, {}, True),
+        (31, {}, False),
+        (-1, {}, False),
+        (5, {"paused": True}, False),
+        (5, {"created_by": None}, False),
+    ],
+)
+def test_who_is_reminded_of_what(days, values, reminded):
+    JobFactory(end_date=TUESDAY + timedelta(days=days), **values)
+
+    assert send_end_date_reminders(now=NOON) == int(reminded)
+    assert Notification.objects.count() == int(reminded)
+
+
+def test_the_day_is_the_schedulers():
+    JobFactory(end_date=TUESDAY)
+
+    assert send_end_date_reminders(now=NOON + timedelta(hours=3)) == 0
+
+
+def test_a_deactivated_owner_is_not_told():
+    JobFactory(end_date=TUESDAY, created_by=UserFactory(inactive=True))
+
+    assert send_end_date_reminders(now=NOON) == 0
+
+
+def test_the_reminder_names_the_job_and_the_day_and_is_brought_up_to_date():
+    job = JobFactory(name="Backup", end_date=TUESDAY)
+
+    send_end_date_reminders(now=NOON)
+    send_end_date_reminders(now=NOON)
+
+    notice = Notification.objects.get()
+    assert (notice.title, notice.type, notice.user) == (
+        "Backup ends on 2026-03-10",
+        "warning",
+        job.created_by,
+    )
+    assert (notice.related_job, notice.count) == (job, 2)
+    assert "later end date" in notice.message
