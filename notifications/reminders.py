@@ -26,8 +26,8 @@ AHEAD = timedelta(days=30)
 def send_end_date_reminders(*, now: datetime) -> int:
     """Tell of what ends within 30 days: owners in-app, Slack in one message by team.
 
-    The count of owners' notices. Admins hear how many jobs nobody owns. Repeated, unread notices are brought up to date, and
-    Slack hears only of what it was not told this week.
+    The count of owners' notices. Admins hear how many jobs nobody owns. Repeated, unread notices
+    are brought up to date, and Slack hears only of what it was not told this week.
     """
     try:
         return _remind(now)

@@ -56,6 +56,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "enable_email_notifications": Rule(fields.shape_flag, default=False),
     "notification_emails": Rule(fields.shape_emails, fields.check_emails, []),
     "notify_on_success": Rule(fields.shape_flag, default=False),
+    "alert_after": Rule(fields.shape_count, fields.check_alert_after, 1),
 }
 TARGET_FIELDS: Final = ("target_url", "github_owner", "github_repo", "github_workflow_name")
 GITHUB_FIELDS: Final = TARGET_FIELDS[1:]

@@ -112,6 +112,11 @@ def build_post(message: Message, *, channel: str = "") -> dict[str, Any]:
     return body | ({"channel": channel} if channel else {})
 
 
+def build_test(*, by: str, channel: str = "") -> dict[str, Any]:
+    text = f"A test message of cronsched, sent by {escape(by)}. Messages arrive here."
+    return {"text": text, "blocks": [_section(text)]} | ({"channel": channel} if channel else {})
+
+
 def mention(handle: str) -> str:
     """The team's handle as Slack reads it: `<!subteam^ID>`, `<@U…>`, an id alone, or `@name`."""
     handle = handle.strip()
