@@ -27,7 +27,7 @@ from django_apscheduler.models import DjangoJob, DjangoJobExecution
 
 from cronsched.core import clock
 from jobs.engine.lease import LeaseKeeper, Term
-from jobs.engine.rescue import rescue_stuck
+from jobs.engine.rescue import PATIENCE_S, rescue_stuck
 from jobs.engine.tell import sweep_untold
 from jobs.models import ChoreState
 from jobs.services.history import prune_executions
@@ -75,7 +75,9 @@ def _reconcile(term: Term, now: datetime) -> None:
 
 
 def _rescue(term: Term, now: datetime) -> None:
-    rescue_stuck(now=now, term=term)
+    # After a silence of the database every sender has results to write: those are better than a guess.
+    if _keeper is None or _keeper.steady_s() >= PATIENCE_S:
+        rescue_stuck(now=now, term=term)
 
 
 def _flush(term: Term, now: datetime) -> None:

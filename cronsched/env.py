@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import environ
+from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
 TRUE_WORDS = frozenset({"true", "1", "yes", "on"})
@@ -64,6 +65,29 @@ def integer(name: str, default: int, *, low: int, high: int, clamp: bool = False
 def words(name: str, default: str = "") -> list[str]:
     """A comma-separated list, without its empty entries."""
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def fernet_keys(name: str) -> list[str]:
+    keys = words(name)
+    try:
+        for key in keys:
+            Fernet(key)
+    except ValueError:
+        raise ImproperlyConfigured(
+            f"{name}: each key is 32 bytes in URL-safe base64; `manage.py generate_key` makes one."
+        ) from None
+    return keys
+
+
+def log_file(name: str) -> str:
+    """A path that can be written; relative to the working directory."""
+    path = text(name)
+    if path:
+        try:
+            Path(path).open("a").close()
+        except OSError as error:
+            raise ImproperlyConfigured(f"{name}={path} cannot be written: {error.strerror}.") from None
+    return path
 
 
 def database(url: str, base_dir: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ traceback.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import io
 import os
 import re
@@ -30,6 +31,8 @@ def main() -> int:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "cronsched.settings")
     try:
         django.setup()
+        # Reads the web server's own variables: what cannot be read is told here, once.
+        importlib.import_module("cronsched.gunicorn_conf")
         migrate()
         collect_static(ROOT)
         if not settings.TESTING:

@@ -37,7 +37,7 @@ def _secret(name: str) -> str:
 SECRET_KEY = _secret("SECRET_KEY")
 JWT_SECRET_KEY = env.text("JWT_SECRET_KEY") or SECRET_KEY
 # The first key encrypts, every key decrypts: to rotate, put a new one in front.
-ENCRYPTION_KEYS = env.words("ENCRYPTION_KEYS")
+ENCRYPTION_KEYS = env.fernet_keys("ENCRYPTION_KEYS")
 
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
@@ -267,16 +267,23 @@ SILENCED_SYSTEM_CHECKS: list[str] = ["auth.W004"]
 LOG_LEVEL = (env.text("LOG_LEVEL") or "INFO").upper()
 if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
     raise ImproperlyConfigured(f"LOG_LEVEL={LOG_LEVEL!r}: use DEBUG, INFO, WARNING, ERROR or CRITICAL.")
-LOG_FILE = env.text("LOG_FILE")
+LOG_FILE = env.log_file("LOG_FILE")
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "formatters": {
+        "line": {
+            "format": "{asctime} {levelname} {name} {message}",
+            "style": "{",
+            "datefmt": "%Y-%m-%dT%H:%M:%S%z",
+        }
+    },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
-        # One line a second from the ticker says nothing: its own lines tell what happened.
-        "apscheduler": {"level": "WARNING"},
+        # A line for each second that the database is away says nothing: the engine's own tell it once.
+        "apscheduler": {"level": "ERROR"},
+        "django_apscheduler": {"level": "ERROR"},
         "axes": {"level": "WARNING"},
         "django.request": {"level": "ERROR"},
         # Scanners send any host name; the answer is a 400, a traceback each would bury the rest.

@@ -10,7 +10,8 @@ from django_apscheduler.models import DjangoJob, DjangoJobExecution
 
 from cronsched import chores
 from cronsched.chores import Chore, ChoreFailed, ChoreScheduler, daily_at, run_chore, run_if_due
-from jobs.engine.lease import LeaseKeeper
+from jobs.engine.lease import LeaseKeeper, Term
+from jobs.engine.rescue import PATIENCE_S
 from jobs.models import ChoreState, JobExecution
 from jobs.services import history
 from jobs.tests.factories import NOON, ExecutionFactory
@@ -166,11 +167,27 @@ def test_every_chore_has_a_name_of_its_own():
     assert len(names) == len(set(names))
 
 
+@pytest.mark.parametrize(("steady_s", "rescues"), [(0, 0), (PATIENCE_S - 1, 0), (PATIENCE_S, 1)])
+def test_rescue_leaves_the_senders_time_to_record_first(monkeypatch, steady_s, rescues):
+    """After a silence of the database their results are on the way, and better than a guess."""
+    calls = []
+    monkeypatch.setattr(chores, "rescue_stuck", lambda **options: calls.append(options))
+    monkeypatch.setattr(chores, "_keeper", FakeKeeper(None, steady_s=steady_s))
+
+    chores._rescue(Term(holder="x", number=1), NOON)
+
+    assert len(calls) == rescues
+
+
 class FakeKeeper(LeaseKeeper):
     """Knows its term without a database."""
 
-    def __init__(self, term: object) -> None:
+    def __init__(self, term: object, *, steady_s: float = 0) -> None:
         self._fixed = term
+        self._fixed_steady_s = steady_s
 
     def trusted_term(self):
         return self._fixed
+
+    def steady_s(self):
+        return self._fixed_steady_s

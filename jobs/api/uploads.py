@@ -27,6 +27,7 @@ from jobs.services.bulk_upload.engine import Upload, check_default_owner, upload
 from jobs.services.bulk_upload.report import Report, report_of
 from jobs.services.bulk_upload.sheet import Sheet
 
+_NO_FILE = 'Send the CSV file in the form field "file" (multipart/form-data).'
 _COUNT = serializers.IntegerField()
 
 
@@ -81,7 +82,7 @@ class BulkUploadViewSet(ContractViewSet):
         found = self.request.FILES.get("file")
         if found is None:
             raise InvalidInput(
-                'Send the CSV file in the form field "file" (multipart/form-data).',
+                _NO_FILE,
                 error="No file",
                 field="file",
             )

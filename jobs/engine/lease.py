@@ -111,6 +111,8 @@ class LeaseKeeper:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
         self._is_database_silent = False
+        # By `clock`: the last answer of the database, and since when they have come without a gap.
+        self._answered_at = self._steady_since = clock()
 
     def start(self) -> None:
         self._thread.start()
@@ -134,6 +136,10 @@ class LeaseKeeper:
     def is_trusted(self) -> bool:
         return self.trusted_term() is not None
 
+    def steady_s(self) -> float:
+        """For how long this process has led, and the database answered, without a gap."""
+        return self._clock() - self._steady_since
+
     def turn(self) -> None:
         """One renewal, or one attempt to take the lead."""
         started = self._clock()
@@ -146,14 +152,23 @@ class LeaseKeeper:
                 )
             self._is_database_silent = True
             return
+        self._note_answer()
         if self._is_database_silent:
             logger.info("lease: the database answers again")
         self._is_database_silent = False
+
+    def _note_answer(self) -> None:
+        now = self._clock()
+        # Longer than a lease: the database was away, or this process stood still.
+        if now - self._answered_at > self._ttl_s:
+            self._steady_since = now
+        self._answered_at = now
 
     def _acquire(self, started: float) -> None:
         term = acquire(holder=self.holder, ttl_s=self._ttl_s)
         if term is not None:
             self._term = term
+            self._steady_since = self._clock()
             self._trust_from(started)
             logger.info("lease gained holder=%s term=%d", term.holder, term.number)
 

@@ -24,10 +24,15 @@ from jobs.choices import CatchUp, Status, TriggerType
 from jobs.engine.lease import Term, prove
 from jobs.engine.messages import DeliveryResult, Outcome, Reason
 from jobs.engine.record import BATCH, record
+from jobs.engine.recorder import RETRY_MOST_S
 from jobs.engine.tell import tell_finished
 from jobs.models import Job, JobExecution
 
 logger = logging.getLogger(__name__)
+
+# Seconds that a new leader, and one whose database was away, leaves to the senders: their recorders
+# try again every RETRY_MOST_S.
+PATIENCE_S = 2 * RETRY_MOST_S
 
 INTERRUPTED_TEXT = (
     "Interrupted: the scheduler that sent this run stopped before the answer came. Whether the request "

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 TICK_ID = "tick"
 WATCH_S = 0.5
+# A tick that took longer was held up, by the database as a rule; it is said once, when it is over.
+HELD_UP_S = 5.0
 # Smaller steps are the clock being disciplined; a tick is lost or doubled at most.
 JUMP_S = 2.0
 
@@ -59,7 +61,7 @@ class Ticker:
         # The second that is under way counts: the first tick comes at once, the next on the second.
         # (The trigger goes on from the last planned time, so that one must be whole.)
         first = datetime.now(UTC).replace(microsecond=0)
-        self._scheduler.add_job(self._tick, self._trigger(), id=TICK_ID, next_run_time=first)
+        self._scheduler.add_job(self._timed_tick, self._trigger(), id=TICK_ID, next_run_time=first)
         self._scheduler.start()
         self._watchdog.start()
 
@@ -80,6 +82,13 @@ class Ticker:
         self._scheduler.wakeup()
         self._on_jump(jump)
         return jump
+
+    def _timed_tick(self) -> None:
+        began_s = self._steady()
+        self._tick()
+        took_s = self._steady() - began_s
+        if took_s > HELD_UP_S:
+            logger.warning("a tick was held up took_s=%.1f", took_s)
 
     def _trigger(self) -> IntervalTrigger:
         base = datetime.fromtimestamp(int(self._wall()), UTC) - timedelta(seconds=self._interval_s)

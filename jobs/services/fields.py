@@ -21,7 +21,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
 from cronsched.core.http.guard import AddressPolicy, check_url
-from cronsched.core.text import clean_name, is_storable
+from cronsched.core.text import clean_name, is_readable_line, is_storable
 from jobs import schedule
 from jobs.choices import CatchUp
 
@@ -63,7 +63,10 @@ def shape_text(field: str, value: Any) -> str:
 
 
 def shape_name(field: str, value: Any) -> str:
-    return clean_name(shape_text(field, value))
+    name = clean_name(shape_text(field, value))
+    if not is_readable_line(name):
+        raise Refused(f"{field} must be one line, without control characters.")
+    return name
 
 
 def shape_optional_text(field: str, value: Any) -> str:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, OperationalError, connection, transaction
 
 from cronsched.core.db import DatabaseNow, database_now
 from jobs.engine import lease
@@ -188,3 +188,27 @@ def test_a_session_at_plus_nine_hours_changes_nothing():
     finally:
         with connection.cursor() as cursor:
             cursor.execute(_UTC[connection.vendor])
+
+
+def test_a_leader_is_steady_from_its_beginning_and_anew_after_each_long_silence(monkeypatch):
+    clock = Steady()
+    leader = keeper("a", clock)
+    leader.turn()
+    clock.time += 10
+    leader.turn()
+    assert leader.steady_s() == 10
+
+    clock.time += 5
+    with monkeypatch.context() as away:
+        away.setattr(lease, "renew", refuse)
+        leader.turn()
+    assert leader.steady_s() == 15, "a short silence is none"
+
+    clock.time += 60
+    leader.turn()
+    clock.time += 3
+    assert leader.steady_s() == 3
+
+
+def refuse(*args, **options):
+    raise OperationalError("gone away")

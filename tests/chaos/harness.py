@@ -22,7 +22,10 @@ from cronsched.testing.http_sink import HttpSink
 from jobs.choices import IN_FLIGHT
 from jobs.engine.slots import schedule_key
 from jobs.models import Job, JobExecution, SchedulerLease
+from taxonomy.models import JobCategory
 from taxonomy.tests.factories import CategoryFactory
+from tests.chaos.proxy import Wire
+from tests.chaos.servers import SqliteFile
 
 ROOT = Path(__file__).resolve().parents[2]
 STALE_S = 3
@@ -38,6 +41,17 @@ def database_url() -> str:
     scheme = "mysql" if connection.vendor == "mysql" else "postgres"
     password = f":{quote(config['PASSWORD'], safe='')}" if config["PASSWORD"] else ""
     return f"{scheme}://{config['USER']}{password}@{config['HOST']}:{config['PORT']}/{config['NAME']}"
+
+
+@contextlib.contextmanager
+def breakable_database() -> Iterator[tuple[str, Mapping[str, Callable[[float], None]]]]:
+    """The test's database as schedulers shall reach it, and what can be done to their way there."""
+    if connection.vendor == "sqlite":
+        file = SqliteFile(Path(connection.settings_dict["NAME"]))
+        yield file.url, file.disturbances()
+        return
+    with Wire(database_url()) as wire:
+        yield wire.url, wire.disturbances()
 
 
 class SchedulerProcess:
@@ -68,6 +82,9 @@ class SchedulerProcess:
         code = self.process.wait(timeout_s)
         self._file.close()
         return code
+
+    def has_started(self) -> bool:
+        return b"scheduler started" in self.log.read_bytes()
 
     def leads(self) -> bool:
         return f":{self.pid}:" in (SchedulerLease.objects.values_list("holder", flat=True).first() or "")
@@ -129,22 +146,24 @@ def wait_until(condition: Callable[[], Any], timeout_s: float, story: Callable[[
         time.sleep(0.05)
 
 
-def make_jobs(urls: list[str], due: list[datetime]) -> list[Job]:
-    """One job per URL, each with one slot, at its time in `due`."""
-    category = CategoryFactory()
+def make_jobs(
+    urls: list[str], due: list[datetime], *, expression: str = YEARLY, first_number: int = 0
+) -> list[Job]:
+    """One job per URL, each with its first slot at its time in `due`; by default that is its only one."""
+    category = JobCategory.objects.first() or CategoryFactory()
     created = clock.now() - timedelta(days=1)
     jobs = [
         Job(
             name=f"chaos {number}",
-            cron_expression=YEARLY,
+            cron_expression=expression,
             target_url=url,
             category=category,
             created_at=created,
             updated_at=created,
             next_run_at=slot,
-            planned_schedule=schedule_key(YEARLY, "Asia/Tokyo"),
+            planned_schedule=schedule_key(expression, "Asia/Tokyo"),
         )
-        for number, (url, slot) in enumerate(zip(urls, due, strict=True))
+        for number, (url, slot) in enumerate(zip(urls, due, strict=True), first_number)
     ]
     for job in jobs:
         job.refresh_keys()

@@ -42,9 +42,7 @@ def test_every_row_is_the_operation_that_it_says() -> None:
 
 
 def send(world: World, caller: str, row: Call) -> Any:
-    if row.form is not None:
-        return world.send(caller, row.call, form=row.form, content_type=row.content_type)
-    return world.send(caller, row.call, row.body)
+    return world.send(caller, row.call, row.body, form=row.form)
 
 
 def as_documented(name: str, answer: Any) -> list[str]:
