@@ -9,7 +9,6 @@ from uuid import UUID
 from django.db import models
 from django.db.models import Q
 
-from accounts.roles import is_admin, may_create_jobs
 from cronsched.core.text import name_key
 from jobs.choices import IN_FLIGHT, Status, TriggerType
 
@@ -36,11 +35,6 @@ class JobQuerySet(models.QuerySet[Any]):
     def visible_to(self, user: Any) -> Self:
         """Every role reads every job; whoever is nobody reads none."""
         return self if getattr(user, "is_active", False) else self.none()
-
-    def changeable_by(self, user: Any) -> Self:
-        if is_admin(user):
-            return self
-        return self.filter(created_by_id=user.pk) if may_create_jobs(user) else self.none()
 
     def matching(self, text: str) -> Self:
         return self.filter(search_text__contains=name_key(text))

@@ -78,6 +78,11 @@ class Progress:
         self._stream.flush()
 
 
+def counted(count: int, what: str) -> str:
+    """ "1 job", "2 jobs"."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def seconds(text: str) -> float:
     """An argument's type: a number of seconds from 0 on."""
     try:

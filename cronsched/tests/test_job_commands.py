@@ -198,7 +198,7 @@ def test_export_to_a_file(tmp_path: Path) -> None:
     out, err = run("export_jobs", "--output", path, "--format", "csv", "--bom")
 
     assert out == ""
-    assert err == f"1 jobs were written to {path}.\n"
+    assert err == f"1 job written to {path}.\n"
     assert path.read_bytes().startswith(b"\xef\xbb\xbfJob Name,")
     assert "日報" in path.read_text("utf-8")
     assert list(tmp_path.iterdir()) == [path]
@@ -266,9 +266,9 @@ def test_end_date_maintenance_pauses_and_reminds_only_when_asked() -> None:
     soon = JobFactory(name="Soon", created_by=owner, end_date=today + timedelta(days=30))
     JobFactory(name="Later", created_by=owner, end_date=today + timedelta(days=31))
 
-    assert run("end_date_maintenance")[0] == "1 paused.\n"
+    assert run("end_date_maintenance")[0] == "1 job paused.\n"
     assert not Notification.objects.filter(related_job=soon).exists()
-    assert run("end_date_maintenance", "--remind")[0] == "0 paused.\n1 reminders sent.\n"
+    assert run("end_date_maintenance", "--remind")[0] == "0 jobs paused.\n1 reminder sent.\n"
     notice = Notification.objects.get(related_job=soon)
     assert (notice.user, notice.type) == (owner, "warning")
 
@@ -287,7 +287,7 @@ def test_prune_deletes_what_is_older_than_the_retention(settings: Any) -> None:
     aged(10)
     kept = aged(9)
 
-    assert run("prune_executions")[0] == "1 executions older than 10 days were deleted.\n"
+    assert run("prune_executions")[0] == "1 execution older than 10 days deleted.\n"
     assert list(JobExecution.objects.all()) == [kept]
 
 
@@ -296,7 +296,7 @@ def test_a_dry_run_of_prune_counts_only() -> None:
 
     out, _ = run("prune_executions", "--days", 3, "--dry-run")
 
-    assert out == "1 executions are older than 3 days; none was deleted.\n"
+    assert out == "1 execution older than 3 days; none was deleted.\n"
     assert JobExecution.objects.count() == 1
 
 

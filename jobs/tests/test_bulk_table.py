@@ -170,6 +170,15 @@ def test_the_file_stays_the_callers() -> None:
         assert not file.closed
 
 
+def test_who_stops_in_the_middle_may_close_the_file() -> None:
+    file = io.BytesIO(TOP + b"A,b,c,d,e\n" * 3)
+    rows = Sheet(file).entries()
+    next(rows)
+    file.close()
+
+    rows.close()  # type: ignore[attr-defined]
+
+
 # ---- the header -------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from cronsched.core import clock
-from cronsched.management.base import ProductCommand
+from cronsched.management.base import ProductCommand, counted
 from jobs.services.maintenance import expire_jobs
 from notifications.reminders import send_end_date_reminders
 
@@ -22,6 +22,6 @@ class Command(ProductCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         now = clock.now()
-        self.stdout.write(f"{expire_jobs(now=now)} paused.")
+        self.stdout.write(f"{counted(expire_jobs(now=now), 'job')} paused.")
         if options["remind"]:
-            self.stdout.write(f"{send_end_date_reminders(now=now)} reminders sent.")
+            self.stdout.write(f"{counted(send_end_date_reminders(now=now), 'reminder')} sent.")

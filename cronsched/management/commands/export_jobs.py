@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from django.core.management.base import CommandError, CommandParser
 
-from cronsched.management.base import ProductCommand
+from cronsched.management.base import ProductCommand, counted
 from jobs.models import Job
 from jobs.services.bulk_upload.export import csv_lines
 
@@ -44,7 +44,8 @@ class Command(ProductCommand):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         progress.end()
         if options["output"]:
-            self.stderr.write(f"{progress.done} jobs were written to {options['output']}.", lambda text: text)
+            done = counted(progress.done, "job")
+            self.stderr.write(f"{done} written to {options['output']}.", lambda text: text)
 
     @contextlib.contextmanager
     def _target(self, path: str | None) -> Iterator[TextIO]:

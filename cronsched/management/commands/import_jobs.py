@@ -12,7 +12,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from accounts.models import User
 from cronsched.core import clock
-from cronsched.management.base import ProductCommand
+from cronsched.management.base import ProductCommand, counted
 from jobs.services.bulk_upload.engine import Action, Outcome, Upload, check_default_owner, upload_jobs
 from jobs.services.bulk_upload.report import Report
 from jobs.services.bulk_upload.sheet import Sheet
@@ -50,7 +50,7 @@ class Command(ProductCommand):
         self.stdout.write(f"{would}{report.summary} ({report.unchanged} of the updated had nothing new).")
         if report.failed:
             count = report.created + report.updated + report.failed
-            raise CommandError(f"{report.failed} of {count} rows failed.")
+            raise CommandError(f"{report.failed} of {counted(count, 'row')} failed.")
 
     def _import(self, sheet: Sheet, upload: Upload, *, is_told: bool) -> Report:
         if sheet.unknown_columns:
@@ -58,10 +58,12 @@ class Command(ProductCommand):
             self.stderr.write(f"Columns left aside, as nobody knows them: {names}", lambda text: text)
         progress = self.progress("Rows", sheet.entry_count)
         report = Report()
-        for outcome in upload_jobs(sheet.entries(), upload):
-            report.add(outcome)
-            self._tell(outcome, progress, is_told=is_told)
-            progress.add()
+        # Closed also where Ctrl-C ends it: what was stored is told.
+        with contextlib.closing(upload_jobs(sheet.entries(), upload)) as outcomes:
+            for outcome in outcomes:
+                report.add(outcome)
+                self._tell(outcome, progress, is_told=is_told)
+                progress.add()
         progress.end()
         return report
 

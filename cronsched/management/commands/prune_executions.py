@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.management.base import CommandParser
 
 from cronsched.core import clock
-from cronsched.management.base import ProductCommand
+from cronsched.management.base import ProductCommand, counted
 from jobs.services.history import prunable_runs, prune_executions
 
 
@@ -28,10 +28,12 @@ class Command(ProductCommand):
         days, now = options["days"], clock.now()
         total = prunable_runs(days=days, now=now).count()
         if options["dry_run"]:
-            self.stdout.write(f"{total} executions are older than {days} days; none was deleted.")
+            self.stdout.write(
+                f"{counted(total, 'execution')} older than {counted(days, 'day')}; none was deleted."
+            )
             return
         progress = self.progress("Deleted", total)
         for count in prune_executions(days=days, now=now):
             progress.add(count)
         progress.end()
-        self.stdout.write(f"{progress.done} executions older than {days} days were deleted.")
+        self.stdout.write(f"{counted(progress.done, 'execution')} older than {counted(days, 'day')} deleted.")
