@@ -26,6 +26,7 @@ from notifications.models import Channel, Message
 logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0
+RECORD_AGAIN_S = 1.0
 PAUSE_FIRST_S = 10.0
 PAUSE_MOST_S = 60.0
 # Leaves the last message of a batch the time that one may take.
@@ -100,11 +101,21 @@ class Sender:
                     release(messages[position:], now=self._now(), pause_s=0)
                     return
                 outcome = transport.send(message)
-                record(message, outcome, now=self._now())
+                self._record(message, outcome, until)
                 self._note(outcome)
                 if outcome.is_down:
                     release(messages[position + 1 :], now=self._now(), pause_s=self.pause_s)
                     return
+
+    def _record(self, message: Message, outcome: Outcome, until: float) -> None:
+        """Write the outcome; a database that is silent for a moment must not make it a second mail."""
+        while True:
+            try:
+                return record(message, outcome, now=self._now())
+            except DatabaseError:
+                connection.close()
+                if time.monotonic() > until or self._stopping.wait(RECORD_AGAIN_S):
+                    raise
 
     def _note(self, outcome: Outcome) -> None:
         """One line per change of state; and when the channel is back, all that waits goes."""
