@@ -61,9 +61,11 @@ class Sender:
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self, timeout_s: float) -> None:
-        """No further message; the one on its way is waited for."""
+    def ask_to_stop(self) -> None:
+        """No further message after the one on its way."""
         self._stopping.set()
+
+    def join(self, timeout_s: float) -> None:
         self._thread.join(timeout_s)
 
     def run_once(self) -> bool:
@@ -143,5 +145,9 @@ class Senders:
             sender.start()
 
     def stop(self, timeout_s: float) -> None:
+        """Both at once: a mail server that hangs must not keep Slack's thread from ending."""
         for sender in self._senders:
-            sender.stop(timeout_s)
+            sender.ask_to_stop()
+        until = time.monotonic() + timeout_s
+        for sender in self._senders:
+            sender.join(max(0.0, until - time.monotonic()))
