@@ -67,7 +67,6 @@ INSTALLED_APPS = [
     "corsheaders",
     "django_filters",
     "django_apscheduler",
-    "axes",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "cronsched",
@@ -89,7 +88,6 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "axes.middleware.AxesMiddleware",
 ]
 
 ROOT_URLCONF = "cronsched.urls"
@@ -123,7 +121,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # ---- accounts -------------------------------------------------------------------------------
 
 AUTH_USER_MODEL = "accounts.User"
-AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "accounts.backends.IdentifierBackend"]
+AUTHENTICATION_BACKENDS = ["accounts.backends.IdentifierBackend"]
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
     # Hashes of the earlier system verify, and are upgraded to the first hasher at login.
@@ -146,15 +144,6 @@ SIMPLE_JWT = {
 LOGIN_URL = reverse_lazy("admin:login")
 LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 
-# django-axes throttles the admin site's sign-in; its counters live in the database, so every
-# worker and host sees the same.
-AXES_FAILURE_LIMIT = 10
-AXES_COOLOFF_TIME = timedelta(minutes=15)
-AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_RESET_ON_SUCCESS = True
-AXES_IPWARE_PROXY_COUNT = 0
-AXES_VERBOSE = False
-AXES_LOCKOUT_CALLABLE = "cronsched.admin_site.locked_out"
 ALLOW_DEFAULT_ADMIN = env.flag("ALLOW_DEFAULT_ADMIN", False)
 DEFAULT_ADMIN_USERNAME = env.text("DEFAULT_ADMIN_USERNAME", "admin")
 DEFAULT_ADMIN_EMAIL = env.text("DEFAULT_ADMIN_EMAIL", "admin@example.com")
@@ -284,7 +273,6 @@ LOGGING: dict[str, Any] = {
         # A line for each second that the database is away says nothing: the engine's own tell it once.
         "apscheduler": {"level": "ERROR"},
         "django_apscheduler": {"level": "ERROR"},
-        "axes": {"level": "WARNING"},
         "django.request": {"level": "ERROR"},
         # Scanners send any host name; the answer is a 400, a traceback each would bury the rest.
         "django.security.DisallowedHost": {"level": "CRITICAL"},

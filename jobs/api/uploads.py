@@ -42,7 +42,7 @@ class BulkUploadViewSet(ContractViewSet):
         responses={
             200: envelope(
                 "BulkUpload",
-                message=said("Bulk upload completed: 1 created, 1 updated, 1 failed"),
+                message=said("Bulk upload completed: 3 created, 1 updated, 1 failed"),
                 dry_run=serializers.BooleanField(),
                 created=_COUNT,
                 updated=serializers.IntegerField(help_text="Rows of jobs that were there."),
@@ -54,7 +54,13 @@ class BulkUploadViewSet(ContractViewSet):
                 jobs=UploadedJobSerializer(many=True, help_text="Created and updated ones, at most 1,000."),
                 stats=UploadStatsSerializer(),
             ),
-            **refusal(400, "No file", _NO_FILE, field="file"),
+            **refusal(
+                400,
+                "Invalid file",
+                'Row 7 is not UTF-8. Save it as "CSV UTF-8" and upload that.',
+                field="file",
+            ),
+            **refusal(413, "Payload too large", "The file is larger than 10485760 bytes: split it."),
         },
     )
     @action(detail=False, methods=["post"], url_path="bulk-upload")
