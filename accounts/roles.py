@@ -5,6 +5,7 @@
 | create jobs, upload, test-run              | yes   | yes                 | no     |
 | update, delete, execute a job              | any   | own (`created_by`)  | no     |
 | users, taxonomy, Slack settings, scheduler | yes   | no                  | no     |
+| own notices, own preferences               | own   | own                 | own    |
 """
 
 from __future__ import annotations
@@ -45,6 +46,11 @@ def may_manage(user: Any) -> bool:
 
 def may_view_user(user: Any, *, user_id: UUID) -> bool:
     return is_admin(user) or user.pk == user_id
+
+
+def is_own(user: Any, *, user_id: UUID) -> bool:
+    """Notices and the like: no role opens another person's."""
+    return _role(user) is not None and user.pk == user_id
 
 
 def _role(user: Any) -> str | None:

@@ -16,6 +16,7 @@ from cronsched.core.text import clean_name, is_storable
 USERNAME_MIN, USERNAME_MAX = 3, 80
 EMAIL_MAX = 120
 PASSWORD_MIN = 6
+UNKNOWN_ROLE = f"Role must be one of: {', '.join(Role.values)}"
 # Letters and digits of any script.
 _USERNAME = re.compile(r"\w+")
 
@@ -50,11 +51,7 @@ def clean_password(value: Any) -> str:
 
 def clean_role(value: Any) -> str:
     if value not in Role.values:
-        raise InvalidInput(
-            "Role must be one of: admin, user, viewer",
-            error="Invalid role",
-            details={"role": ["Unknown role."]},
-        )
+        raise ValueError(UNKNOWN_ROLE)
     return str(value)
 
 
@@ -82,6 +79,8 @@ def clean_fields(data: Mapping[str, Any]) -> dict[str, Any]:
             clean[field] = CLEANERS[field](value)
         except ValueError as error:
             details[field] = [str(error)]
+    if list(details) == ["role"]:
+        raise InvalidInput(UNKNOWN_ROLE, error="Invalid role", details=details)
     if details:
         field, messages = next(iter(details.items()))
         raise InvalidInput(f"{field}: {messages[0]}", details=details)

@@ -10,12 +10,12 @@ from cronsched.documents import OpenApiViewSet
 from cronsched.health import HealthViewSet
 from jobs.api.scheduler import urlpatterns as scheduler_urls
 from jobs.api.urls import urlpatterns as jobs_urls
-from notifications.api.preferences import urlpatterns as preferences_urls
+from notifications.api.urls import urlpatterns as notifications_urls
 from taxonomy.api.urls import urlpatterns as taxonomy_urls
 
 urlpatterns: list[URLPattern | URLResolver] = [
     # Before the users' router: its ids take one part of a path, preferences two.
-    *preferences_urls,
+    *notifications_urls,
     *accounts_urls,
     *jobs_urls,
     *scheduler_urls,

@@ -30,6 +30,7 @@ from jobs.engine.lease import LeaseKeeper, Term
 from jobs.engine.rescue import rescue_stuck
 from jobs.engine.tell import sweep_untold
 from jobs.models import ChoreState
+from jobs.services.history import prune_executions
 from jobs.services.maintenance import reconcile
 
 logger = logging.getLogger(__name__)
@@ -84,11 +85,19 @@ def _flush(term: Term, now: datetime) -> None:
     DjangoJobExecution.objects.filter(run_time__lt=now - CHORE_HISTORY).delete()
 
 
+def _prune(term: Term, now: datetime) -> None:
+    """Runs older than EXECUTION_RETENTION_DAYS; what is left when the lead is lost is the successor's."""
+    for _ in prune_executions(days=settings.EXECUTION_RETENTION_DAYS, now=now):
+        if _keeper is not None and _keeper.trusted_term() != term:
+            raise ChoreFailed("The lead was lost before the history was pruned.")
+
+
 def all_chores() -> tuple[Chore, ...]:
     return (
         Chore(name="reconcile", work=_reconcile, look_every_s=settings.SCHEDULER_POLL_SECONDS),
         Chore(name="rescue", work=_rescue, look_every_s=15),
         Chore(name="flush", work=_flush, look_every_s=600, is_due=daily_at(3, 30)),
+        Chore(name="prune", work=_prune, look_every_s=600, is_due=daily_at(3, 45)),
     )
 
 

@@ -20,7 +20,7 @@ from django.views.generic import TemplateView
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.renderers import OpenApiJsonRenderer
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema
 from rest_framework.request import Request
 
 from cronsched.core.api.viewsets import ANYONE, ContractViewSet
@@ -38,7 +38,10 @@ class OpenApiViewSet(ContractViewSet):
     schema_tag = "documents"
     rights = {"document": ANYONE}
 
-    @extend_schema(responses=OpenApiTypes.OBJECT)
+    @extend_schema(
+        responses=OpenApiTypes.OBJECT,
+        examples=[OpenApiExample("Its beginning", {"openapi": "3.0.3", "paths": {}}, response_only=True)],
+    )
     def document(self, request: Request) -> HttpResponse:
         """This document: OpenAPI 3 of every call."""
         return HttpResponse(_document(), content_type="application/json")

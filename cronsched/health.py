@@ -8,7 +8,6 @@ from typing import Any
 from django.db import Error
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -28,12 +27,9 @@ _FIELDS = {
 
 class HealthViewSet(ContractViewSet):
     schema_tag = "health"
+    # A probe is answered whatever it says that it accepts.
+    negotiates = False
     rights = {"health": ANYONE}
-
-    def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[BaseRenderer, str]:
-        """A probe is answered whatever it says that it accepts."""
-        renderer = self.get_renderers()[0]
-        return renderer, str(renderer.media_type)
 
     @extend_schema(
         responses={

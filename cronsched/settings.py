@@ -187,7 +187,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SCHEMA_PATH_PREFIX": r"/api/v2",
     "COMPONENT_SPLIT_REQUEST": True,
     "PREPROCESSING_HOOKS": ["cronsched.core.api.schema.without_trailing_slash"],
-    "POSTPROCESSING_HOOKS": [],
+    "POSTPROCESSING_HOOKS": ["cronsched.examples.with_examples"],
 }
 UPLOAD_MAX_BYTES = env.integer("UPLOAD_MAX_BYTES", 10_485_760, low=1, high=10**10)
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_621_440

@@ -302,6 +302,19 @@ def last_slot(
     return slot if slot is not None and slot >= first else None
 
 
+def last_slots(
+    expression: str | CronExpression, *, zone: ZoneInfo, first: datetime, until: datetime, count: int
+) -> list[datetime]:
+    """Return the last `count` slots from `first` to `until`, both included, in UTC and in order."""
+    cron = _read(expression)
+    found: list[datetime] = []
+    slot = last_slot(cron, zone=zone, first=first, until=until)
+    while slot is not None and len(found) < count:
+        found.append(slot)
+        slot = last_slot(cron, zone=zone, first=first, until=slot - _TICK)
+    return found[::-1]
+
+
 def count_slots(expression: str | CronExpression, *, zone: ZoneInfo, first: datetime, until: datetime) -> int:
     """Count the slots from `first` to `until`, both included, without stepping through them.
 

@@ -17,12 +17,19 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from accounts.admin import actor
+from accounts.roles import is_own
 from cronsched.core import clock
 from cronsched.core.admin import AdminsOnly, BaseAdmin, ReadOnlyAdmin, ServiceAdmin, ServiceForm
 from cronsched.core.admin_display import EMPTY, badge, moment
 from cronsched.core.admin_filters import PeriodFilter
-from notifications import services
 from notifications.models import Notification, NotificationPreferences, SlackSettings
+from notifications.services.notices import mark_read
+from notifications.services.preferences import get_preferences, update_preferences
+from notifications.services.slack_settings import (
+    get_slack_settings,
+    masked_webhook_url,
+    update_slack_settings,
+)
 
 
 @admin.register(Notification)
@@ -50,12 +57,12 @@ class NotificationAdmin(ReadOnlyAdmin):
         return own.select_related("related_job")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return obj is None or obj.user_id == request.user.pk
+        return obj is None or is_own(request.user, user_id=obj.user_id)
 
     @admin.action(description=_("Mark as read"))
     def mark_read(self, request: HttpRequest, queryset: QuerySet[Notification]) -> None:
         ids = list(queryset.values_list("pk", flat=True))
-        count = services.mark_read(user=request.user, ids=ids, now=clock.now())
+        count = mark_read(user=request.user, ids=ids, now=clock.now())
         self.message_user(request, gettext("Marked as read: %d.") % count, messages.SUCCESS)
 
     @display(description=_("type"), ordering="type")
@@ -119,13 +126,13 @@ class NotificationPreferencesAdmin(OneRowAdmin, ServiceAdmin):
         return NotificationPreferences.objects.filter(user=actor(request))
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.is_active and (obj is None or obj.user_id == request.user.pk)
+        return obj is None or is_own(request.user, user_id=obj.user_id)
 
     def row_for(self, request: HttpRequest) -> NotificationPreferences:
-        return services.get_preferences(request.user)
+        return get_preferences(request.user)
 
     def update(self, request: HttpRequest, obj: Any, data: dict[str, Any]) -> NotificationPreferences:
-        return services.update_preferences(obj.user, changes=data, now=clock.now())
+        return update_preferences(obj.user, changes=data, now=clock.now())
 
 
 class SlackForm(ServiceForm):
@@ -142,7 +149,7 @@ class SlackForm(ServiceForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.initial["webhook_url"] = services.masked_webhook_url(self.instance)
+        self.initial["webhook_url"] = masked_webhook_url(self.instance)
 
 
 @admin.register(SlackSettings)
@@ -151,7 +158,7 @@ class SlackSettingsAdmin(AdminsOnly, OneRowAdmin, ServiceAdmin):
     fields = ("is_enabled", "webhook_url", "channel")
 
     def row_for(self, request: HttpRequest) -> SlackSettings:
-        return services.get_slack_settings()
+        return get_slack_settings()
 
     def update(self, request: HttpRequest, obj: Any, data: dict[str, Any]) -> SlackSettings:
-        return services.update_slack_settings(data=data, by=request.user, now=clock.now())
+        return update_slack_settings(data=data, by=request.user, now=clock.now())

@@ -8,8 +8,18 @@ class NotificationsConfig(AppConfig):
     verbose_name = "Notifications"
 
     def ready(self) -> None:
-        from jobs.signals import job_changed, runs_finished
-        from notifications.handlers import on_job_changed, on_runs_finished
+        from accounts.signals import user_changed
+        from jobs.signals import job_changed, jobs_uploaded, runs_finished
+        from notifications import handlers
+        from notifications.signals import slack_changed
+        from taxonomy.signals import taxon_changed
 
-        job_changed.connect(on_job_changed, dispatch_uid="notifications.job_changed")
-        runs_finished.connect(on_runs_finished, dispatch_uid="notifications.runs_finished")
+        for name, signal, handler in (
+            ("job_changed", job_changed, handlers.on_job_changed),
+            ("jobs_uploaded", jobs_uploaded, handlers.on_jobs_uploaded),
+            ("runs_finished", runs_finished, handlers.on_runs_finished),
+            ("taxon_changed", taxon_changed, handlers.on_taxon_changed),
+            ("user_changed", user_changed, handlers.on_user_changed),
+            ("slack_changed", slack_changed, handlers.on_slack_changed),
+        ):
+            signal.connect(handler, dispatch_uid=f"notifications.{name}")

@@ -6,11 +6,13 @@
 | run missed                                | the owner and admins | warning |
 | job paused at its end date, or as broken  | the owner and admins | warning |
 | job created, updated, deleted, en-/disabled | all active users   | info    |
+| category, team, user, Slack settings changed | admins            | info    |
+| jobs uploaded (once, for all its rows)    | all active users     | info    |
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -22,7 +24,10 @@ from jobs.choices import Status
 from jobs.models import Job, JobExecution
 from notifications.inapp import Notice, post
 from notifications.models import NotificationType
+from taxonomy.models import Taxon
 
+# The old and the new value of a field.
+Change = tuple[Any, Any]
 _RUN_KINDS = {
     Status.SUCCESS: (NotificationType.SUCCESS, "succeeded"),
     Status.FAILED: (NotificationType.ERROR, "failed"),
@@ -51,6 +56,86 @@ def on_job_changed(
 ) -> None:
     """Post the notices of a change."""
     post(_change_notices(job, action, by), now=now)
+
+
+def on_taxon_changed(
+    sender: type[Taxon], *, action: str, taxon: Taxon, by: User | None, now: datetime, **kwargs: Any
+) -> None:
+    kind = str(sender._meta.verbose_name)
+    title = f"{kind[:1].upper()}{kind[1:]} {taxon.name} was {action}"
+    _tell_admins(f"taxon_{action}:{taxon.pk}", title, by, now, kwargs["changes"])
+
+
+def on_user_changed(
+    sender: object, *, action: str, user: User, by: User | None, now: datetime, **kwargs: Any
+) -> None:
+    changes = kwargs["changes"]
+    if action == "updated" and not changes:
+        return
+    title = f"User {user.username} was {action}"
+    gone = user.pk if action == "deleted" else None
+    _tell_admins(f"user_{action}:{user.pk}", title, by, now, changes, except_for=gone)
+
+
+def on_slack_changed(
+    sender: object, *, by: User | None, now: datetime, changes: Mapping[str, Change], **kwargs: Any
+) -> None:
+    _tell_admins("slack_changed", "Slack settings were changed", by, now, changes)
+
+
+def _tell_admins(
+    topic: str,
+    title: str,
+    by: User | None,
+    now: datetime,
+    changes: Mapping[str, Change],
+    *,
+    except_for: UUID | None = None,
+) -> None:
+    """One notice for each admin; `except_for` is one who is about to be deleted."""
+    by_whom = f"By {by.username}." if by else "By a command."
+    what = "; ".join(f"{field}: {_word(old)} → {_word(new)}" for field, (old, new) in changes.items())
+    notices = [
+        Notice(
+            user_id=pk,
+            type=NotificationType.INFO,
+            topic=topic,
+            title=title,
+            message=f"{by_whom} {what}".rstrip(),
+        )
+        for pk in User.objects.admins().values_list("pk", flat=True)
+        if pk != except_for
+    ]
+    post(notices, now=now)
+
+
+def _word(value: Any) -> str:
+    """A value of a change for a person: yes and no, and a dash for nothing."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value) if value not in (None, "") else "–"
+
+
+def on_jobs_uploaded(
+    sender: object,
+    *,
+    created: int,
+    updated: int,
+    failed: int,
+    by: User | None,
+    now: datetime,
+    **kwargs: Any,
+) -> None:
+    """Post one notice to each, however many rows the file had."""
+    title = f"Jobs were uploaded: {created} created, {updated} updated"
+    message = f"By {by.username}." if by else "From the command line."
+    if failed:
+        message += f" {failed} row{' was' if failed == 1 else 's were'} refused."
+    people = User.objects.active().values_list("pk", flat=True)
+    post(
+        [Notice(user_id=pk, type=NotificationType.INFO, title=title, message=message) for pk in people],
+        now=now,
+    )
 
 
 def _run_notice(run: JobExecution, user_id: UUID) -> Notice:

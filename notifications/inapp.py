@@ -2,19 +2,25 @@
 
 One unread notice per user and topic ("run_failed:<job>") is brought up to date, its count grown,
 instead of stacking another. Statements are per batch, never per notice.
+
+Two processes may post of one topic at once: `unread_key` is unique, and whoever comes second finds
+the other's notice when it looks again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from cronsched.core.db import update_each
+from django.db import IntegrityError, transaction
+
+from cronsched.core.db import is_duplicate, locked, update_each
 from notifications.models import Notification
 
 TITLE_MAX = 255
+ATTEMPTS = 3
 _COLUMNS = ("type", "title", "message", "related_execution", "count", "created_at")
 
 
@@ -33,48 +39,58 @@ class Notice:
 
 def post(notices: Sequence[Notice], *, now: datetime) -> None:
     """Insert the notices, or bring those up to date that are unread and of the same topic."""
-    latest: dict[tuple[UUID, str], Notice] = {}
-    counts: dict[tuple[UUID, str], int] = {}
-    single = [notice for notice in notices if not notice.topic]
+    _insert([(notice, 1) for notice in notices if not notice.topic], now)
+    latest: dict[str, Notice] = {}
+    counts: dict[str, int] = {}
     for notice in notices:
         if notice.topic:
-            key = (notice.user_id, notice.topic)
+            key = _key(notice)
             latest[key] = notice
             counts[key] = counts.get(key, 0) + 1
-    unread = _unread(list(latest)) if latest else {}
-    update_each(
-        Notification,
-        _COLUMNS,
-        ("id",),
-        [
-            (
-                notice.type,
-                notice.title[:TITLE_MAX],
-                notice.message,
-                notice.execution_id,
-                count + counts[key],
-                now,
-                pk,
-            )
-            for key, (pk, count) in unread.items()
-            for notice in (latest[key],)
-        ],
-    )
-    new = [(notice, counts[key]) for key, notice in latest.items() if key not in unread]
-    Notification.objects.bulk_create(
-        [_row(notice, count, now) for notice, count in (*new, *((notice, 1) for notice in single))]
-    )
+    if latest:
+        _post_topics(latest, counts, now)
 
 
-def _unread(keys: list[tuple[UUID, str]]) -> dict[tuple[UUID, str], tuple[UUID, int]]:
-    users, topics = {user for user, _ in keys}, {topic for _, topic in keys}
-    rows = Notification.objects.unread().filter(user_id__in=users, topic__in=topics)
-    wanted = set(keys)
-    return {
-        (user_id, topic): (pk, count)
-        for pk, user_id, topic, count in rows.values_list("pk", "user_id", "topic", "count")
-        if (user_id, topic) in wanted
-    }
+def _post_topics(latest: Mapping[str, Notice], counts: Mapping[str, int], now: datetime) -> None:
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            with transaction.atomic():
+                unread = _unread(list(latest))
+                _bring_up_to_date(unread, latest, counts, now)
+                _insert([(latest[key], counts[key]) for key in latest if key not in unread], now)
+        except IntegrityError as error:
+            if attempt == ATTEMPTS or not is_duplicate(error):
+                raise
+        else:
+            return
+
+
+def _unread(keys: list[str]) -> dict[str, tuple[UUID, int]]:
+    """The unread notices of these keys, locked, so that none is read before it is brought up to date."""
+    rows = locked(Notification.objects.filter(unread_key__in=keys).order_by("unread_key"))
+    return {key: (pk, count) for key, pk, count in rows.values_list("unread_key", "pk", "count")}
+
+
+def _bring_up_to_date(
+    unread: Mapping[str, tuple[UUID, int]],
+    latest: Mapping[str, Notice],
+    counts: Mapping[str, int],
+    now: datetime,
+) -> None:
+    rows = []
+    for key, (pk, count) in unread.items():
+        notice = latest[key]
+        values = (notice.type, notice.title[:TITLE_MAX], notice.message, notice.execution_id)
+        rows.append((*values, count + counts[key], now, pk))
+    update_each(Notification, _COLUMNS, ("id",), rows)
+
+
+def _insert(notices: Sequence[tuple[Notice, int]], now: datetime) -> None:
+    Notification.objects.bulk_create([_row(notice, count, now) for notice, count in notices])
+
+
+def _key(notice: Notice) -> str:
+    return f"{notice.user_id}:{notice.topic}"
 
 
 def _row(notice: Notice, count: int, now: datetime) -> Notification:
@@ -84,6 +100,7 @@ def _row(notice: Notice, count: int, now: datetime) -> Notification:
         title=notice.title[:TITLE_MAX],
         message=notice.message,
         topic=notice.topic,
+        unread_key=_key(notice) if notice.topic else None,
         related_job_id=notice.job_id,
         related_execution_id=notice.execution_id,
         count=count,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.conf import settings
@@ -22,11 +23,20 @@ class NotificationType(models.TextChoices):
 
 
 class NotificationQuerySet(models.QuerySet[Any]):
+    def visible_to(self, user: Any) -> NotificationQuerySet:
+        """Whose notice exists anybody may ask; whose it is decides what may be done with it."""
+        return self if getattr(user, "is_active", False) else self.none()
+
     def of(self, user: Any) -> NotificationQuerySet:
         return self.filter(user_id=user.pk)
 
+    # IN where `=` would do: Django writes `is_read=False` as NOT is_read, for which SQLite finds no index.
+
     def unread(self) -> NotificationQuerySet:
-        return self.filter(is_read=False)
+        return self.filter(is_read__in=(False,))
+
+    def read(self) -> NotificationQuerySet:
+        return self.filter(is_read__in=(True,))
 
 
 class Notification(models.Model):
@@ -44,6 +54,9 @@ class Notification(models.Model):
     # What the notice is about ("run_failed:<job>"): one unread notice of a kind is brought up to
     # date, its count grown, instead of stacking another.
     topic = KeyField(max_length=80, blank=True, default="")
+    # "<user>:<topic>" while it is unread, null from then on: a plain unique key, because MariaDB
+    # silently leaves out conditional ones.
+    unread_key = KeyField(max_length=120, null=True, unique=True, editable=False)
     count = models.PositiveIntegerField(_("count"), default=1)
     is_read = models.BooleanField(_("read"), default=False)
     read_at = models.DateTimeField(_("read at"), null=True)
@@ -57,10 +70,16 @@ class Notification(models.Model):
         ordering = ("-created_at", "-id")
         indexes = (
             models.Index(fields=["user", "-created_at", "-id"], name="notification_newest"),
-            # Unread counts, "mark all as read", and the notice that is brought up to date.
-            models.Index(fields=["user", "is_read", "topic"], name="notification_unread"),
+            # Unread ones, newest first, and their count; "mark all as read"; "delete what was read".
+            models.Index(fields=["user", "is_read", "-created_at", "-id"], name="notification_by_state"),
             # Pruning.
             models.Index(fields=["created_at"], name="notification_created"),
+        )
+        constraints = (
+            models.CheckConstraint(
+                name="notification_read_has_no_key",
+                condition=models.Q(is_read=False) | models.Q(unread_key__isnull=True),
+            ),
         )
 
     def __str__(self) -> str:
@@ -90,6 +109,7 @@ class NotificationPreferences(Timestamped):
 class SlackSettings(Timestamped):
     """The one row of Slack settings: `only` is always 1, and unique."""
 
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     only = models.PositiveSmallIntegerField(default=1, unique=True, editable=False)
     is_enabled = models.BooleanField(_("enabled"), default=False)
     # Whoever has this URL may post: encrypted (cronsched.core.crypto), shown masked.

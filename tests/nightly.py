@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from cronsched.testing.run import SERVERS
+from cronsched.testing.run import SERVERS, spread
 
 ROOT = Path(__file__).resolve().parent.parent
 REPORT = ROOT / "docs" / "nightly.md"
@@ -49,7 +49,16 @@ def run(what: str, argv: Sequence[str], extra: Mapping[str, str] | None = None) 
 def run_suite(what: str, extra: Mapping[str, str]) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         xml = Path(folder) / "results.xml"
-        argv = [sys.executable, "-m", "pytest", "-q", "-m", "", f"--junitxml={xml}"]
+        argv = [
+            sys.executable,
+            "-m",
+            "pytest",
+            *spread([], os.cpu_count() or 1),
+            "-q",
+            "-m",
+            "",
+            f"--junitxml={xml}",
+        ]
         result = run(f"Whole suite on {what}", argv, {"REQUIRE_SERVICES": "1", **extra})
         counts, failures = read_results(xml) if xml.exists() else ("no result", ())
     return Result(

@@ -96,3 +96,18 @@ def test_a_browser_test_without_a_browser_is_skipped_unless_services_are_require
 
     with pytest.raises(outcome, match="no Chromium here"):
         services.pytest_runtest_setup(request.node)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "cores", "options"),
+    [
+        ([], 2, ["-n", "2", "--dist", "worksteal"]),
+        ([], 64, ["-n", "4", "--dist", "worksteal"]),
+        (["-x", "-m", "databases"], 2, ["-n", "2", "--dist", "worksteal"]),
+        ([], 1, []),
+        (["jobs"], 2, []),
+        (["-k", "lease"], 2, []),
+    ],
+)
+def test_a_whole_run_is_spread_over_the_cores(arguments, cores, options):
+    assert run.spread(arguments, cores) == options

@@ -9,8 +9,10 @@ from rest_framework import serializers
 
 from accounts.models import JOBS_TABLE_COLUMNS, User
 from accounts.roles import Role
+from accounts.services import UPDATABLE
 from accounts.validation import EMAIL_MAX, PASSWORD_MIN, USERNAME_MAX, USERNAME_MIN
 from cronsched.core.api.fields import ContractModelSerializer, ContractSerializer, FlagField, TextField
+from cronsched.core.api.schema import at_least_one
 
 _USERNAME = {
     "type": "string",
@@ -95,7 +97,7 @@ class RegisterSerializer(ContractSerializer):
 
 class UserUpdateSerializer(ContractSerializer):
     # For the document only: what is sent goes to the service as it is.
-    request_schema: ClassVar[dict[str, Any]] = {"minProperties": 1}
+    request_schema: ClassVar[dict[str, Any]] = at_least_one(*UPDATABLE)
 
     email = EmailField(required=False)
     password = PasswordField(required=False)
@@ -112,7 +114,7 @@ class DeletedUserSerializer(ContractModelSerializer):
 class JobsTableColumnsSerializer(ContractSerializer):
     """Which columns the jobs table shows."""
 
-    request_schema: ClassVar[dict[str, Any]] = {"minProperties": 1}
+    request_schema: ClassVar[dict[str, Any]] = at_least_one(*JOBS_TABLE_COLUMNS)
 
     def get_fields(self) -> dict[str, serializers.Field]:  # type: ignore[type-arg]
         return {column: FlagField(required=False, default=on) for column, on in JOBS_TABLE_COLUMNS.items()}

@@ -30,11 +30,12 @@ from accounts.roles import may_manage, may_view_user
 from accounts.tokens import TokenPair, bearer_token, issue_tokens, revoke_refresh, user_of_refresh
 from cronsched.core.api.address import client_address
 from cronsched.core.api.parsers import StrictFormParser, StrictMultiPartParser
-from cronsched.core.api.schema import ErrorSerializer, envelope
+from cronsched.core.api.schema import envelope, refusal, said
 from cronsched.core.api.viewsets import ANYONE, SIGNED_IN, ContractViewSet, Right
 from cronsched.core.errors import Forbidden, InvalidInput
 
 ADMIN = Right(role=may_manage)
+INVALID_REFRESH = "The refresh token is missing or not valid: sign in again."
 # Fields of a user that only an admin may change.
 ADMIN_FIELDS = ("role", "is_active")
 
@@ -48,10 +49,15 @@ def _self_or_admin(error: str, message: str) -> Right:
     )
 
 
-_MESSAGE = serializers.CharField()
 _TOKENS = {"access_token": serializers.CharField(), "refresh_token": serializers.CharField()}
 _UI_PREFERENCES = envelope("UiPreferencesAnswer", preferences=UiPreferencesSerializer())
-_USER = {"message": _MESSAGE, "user": UserSerializer()}
+_REFUSED_SIGN_INS = {
+    **refusal(401, "Invalid credentials", "Invalid email/username or password"),
+    **refusal(429, "Too many requests", "Too many failed sign-ins. Try again in 15 minutes."),
+}
+_EMAIL_TAKEN = refusal(
+    409, "Email already exists", "Another account already has the address john@example.com.", field="email"
+)
 
 
 class AuthViewSet(ContractViewSet):
@@ -69,7 +75,13 @@ class AuthViewSet(ContractViewSet):
         "register": ADMIN,
     }
 
-    @extend_schema(request=LoginSerializer, responses=envelope("Login", **_USER, **_TOKENS))
+    @extend_schema(
+        request=LoginSerializer,
+        responses={
+            200: envelope("Login", message=said("Login successful"), **_TOKENS, user=UserSerializer()),
+            **_REFUSED_SIGN_INS,
+        },
+    )
     @action(detail=False, methods=["post"])
     def login(self, request: Request) -> Response:
         user, tokens = self._sign_in(**self.read(LoginSerializer))
@@ -77,7 +89,7 @@ class AuthViewSet(ContractViewSet):
 
     @extend_schema(
         request=LoginFormSerializer,
-        responses=envelope("FormLogin", **_TOKENS, token_type=serializers.CharField()),
+        responses={200: envelope("FormLogin", **_TOKENS, token_type=said("bearer")), **_REFUSED_SIGN_INS},
     )
     @action(
         detail=False,
@@ -90,7 +102,13 @@ class AuthViewSet(ContractViewSet):
         _, tokens = self._sign_in(identifier=form["username"], password=form["password"])
         return self.answer(**_texts(tokens), token_type="bearer")  # noqa: S106 - a kind, no secret
 
-    @extend_schema(request=RefreshTokenSerializer, responses=envelope("TokenPair", **_TOKENS))
+    @extend_schema(
+        request=RefreshTokenSerializer,
+        responses={
+            200: envelope("TokenPair", **_TOKENS),
+            **refusal(401, "Unauthorized", INVALID_REFRESH),
+        },
+    )
     @action(detail=False, methods=["post"])
     def refresh(self, request: Request) -> Response:
         """The refresh token comes in the body, or as the Bearer token. The old one stays good."""
@@ -98,10 +116,13 @@ class AuthViewSet(ContractViewSet):
         try:
             user = user_of_refresh(text or "")
         except TokenError:
-            raise AuthenticationFailed("The refresh token is missing or not valid: sign in again.") from None
+            raise AuthenticationFailed(INVALID_REFRESH) from None
         return self.answer(**_texts(issue_tokens(user, now=self.now)))
 
-    @extend_schema(request=RefreshTokenSerializer, responses=envelope("Message", message=_MESSAGE))
+    @extend_schema(
+        request=RefreshTokenSerializer,
+        responses=envelope("LoggedOut", message=said("Logged out successfully")),
+    )
     @action(detail=False, methods=["post"])
     def logout(self, request: Request) -> Response:
         """Ends the caller's refresh token that is sent along; access tokens end by themselves."""
@@ -122,7 +143,12 @@ class AuthViewSet(ContractViewSet):
 
     @extend_schema(
         request=RegisterSerializer,
-        responses={201: envelope("RegisteredUser", **_USER), 409: ErrorSerializer},
+        responses={
+            201: envelope(
+                "RegisteredUser", message=said("User registered successfully"), user=UserSerializer()
+            ),
+            **_EMAIL_TAKEN,
+        },
     )
     @action(detail=False, methods=["post"])
     def register(self, request: Request) -> Response:
@@ -169,9 +195,12 @@ class UserViewSet(ContractViewSet):
         request=UserUpdateSerializer,
         responses={
             200: envelope(
-                "UpdatedUser", **_USER, updated_fields=serializers.ListField(child=serializers.CharField())
+                "UpdatedUser",
+                message=said("User updated successfully"),
+                updated_fields=serializers.ListField(child=serializers.ChoiceField(services.UPDATABLE)),
+                user=UserSerializer(),
             ),
-            409: ErrorSerializer,
+            **_EMAIL_TAKEN,
         },
     )
     def update(self, request: Request, pk: str) -> Response:
@@ -186,7 +215,14 @@ class UserViewSet(ContractViewSet):
         )
 
     @extend_schema(
-        responses=envelope("DeletedUserAnswer", message=_MESSAGE, deleted_user=DeletedUserSerializer())
+        responses={
+            200: envelope(
+                "DeletedUserAnswer",
+                message=said("User deleted successfully"),
+                deleted_user=DeletedUserSerializer(),
+            ),
+            **refusal(400, "Cannot delete your own account", "Ask another admin to do it."),
+        }
     )
     def destroy(self, request: Request, pk: str) -> Response:
         user = self.get_object()

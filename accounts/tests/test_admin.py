@@ -39,7 +39,7 @@ def test_an_admin_adds_a_user_who_can_sign_in(admin_site):
         ({"email": "nobody"}, "email", "Enter a valid e-mail address."),
         ({"new_password": "short"}, "new_password", "at least 6"),
         ({"new_password": ""}, "new_password", "at least 6"),
-        ({"role": "king"}, "role", "Unknown role."),
+        ({"role": "king"}, "role", "Role must be one of: admin, user, viewer"),
     ],
 )
 def test_a_refusal_stands_on_its_field(admin_site, values, field, words):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar
 
-from django.db import OperationalError, connection, models
+from django.db import DatabaseError, OperationalError, connection, models
 from django.db.models.expressions import Func
 from django.db.utils import IntegrityError
 
@@ -19,6 +19,7 @@ R = TypeVar("R")
 logger = logging.getLogger(__name__)
 
 CONFLICT_ATTEMPTS = 5
+SQLITE_TURN_S = 0.11
 # MySQL: deadlock 1213, lock wait timeout 1205. PostgreSQL: serialization failure, deadlock.
 _CONFLICT_CODES = {1213, 1205, "40001", "40P01"}
 
@@ -56,6 +57,14 @@ def database_now() -> datetime:
         value = cursor.fetchone()[0]
     moment = datetime.fromisoformat(value) if isinstance(value, str) else value
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def is_answering() -> bool:
+    """Whether the database answers on this connection. Costs a query: ask only after an error."""
+    try:
+        return connection.connection is not None and connection.is_usable()
+    except DatabaseError:
+        return False
 
 
 def is_conflict(error: Exception) -> bool:
@@ -128,6 +137,38 @@ def update_each(
     with connection.cursor() as cursor:
         cursor.executemany(sql, prepared)
         return int(cursor.rowcount)
+
+
+def insert_each(rows: Sequence[models.Model]) -> None:
+    """One prepared INSERT over many new rows of one model.
+
+    `bulk_create` splits itself on SQLite into statements of 999 values: a batch of wide rows would
+    cost dozens. Signals and database defaults play no part.
+    """
+    if not rows:
+        return
+    model = type(rows[0])
+    fields: list[Any] = list(model._meta.concrete_fields)
+    quote = connection.ops.quote_name
+    columns = ", ".join(quote(field.column) for field in fields)
+    places = ", ".join(["%s"] * len(fields))
+    sql = f"INSERT INTO {quote(model._meta.db_table)} ({columns}) VALUES ({places})"  # noqa: S608
+    prepared = [
+        tuple(field.get_db_prep_save(field.pre_save(row, add=True), connection) for field in fields)
+        for row in rows
+    ]
+    with connection.cursor() as cursor:
+        cursor.executemany(sql, prepared)
+
+
+def let_others_write() -> None:
+    """Between two batches of long work: let whoever waits to write go first.
+
+    SQLite has one writer and no queue: a waiter looks again after at most 100 ms, so work without a
+    pause would keep the scheduler out until it is done. The other databases lock rows.
+    """
+    if connection.vendor == "sqlite":
+        time.sleep(SQLITE_TURN_S)
 
 
 def is_duplicate(error: IntegrityError) -> bool:

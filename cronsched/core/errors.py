@@ -50,3 +50,8 @@ class NotFound(DomainError):
 class Conflict(DomainError):
     status = 409
     error = "Conflict"
+
+
+class TooLarge(DomainError):
+    status = 413
+    error = "Payload too large"

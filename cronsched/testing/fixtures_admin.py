@@ -54,7 +54,7 @@ def messages_of(response: Any) -> list[str]:
 def _filled_in(form: Form) -> dict[str, Any]:
     """What a browser would send of the form as it was shown: no unchecked boxes, no nulls."""
     values = {name: form[name].value() for name in form.fields}
-    return {name: value for name, value in values.items() if value not in (None, False)}
+    return {name: value for name, value in values.items() if value is not None and value is not False}
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """What ./test.sh becomes once its environment stands: the suite on SQLite, then the servers.
 
+A whole run is spread over the cores; arguments go to pytest as they are, in every run.
 `REQUIRE_SERVICES=1` also runs the tests marked `databases` on MariaDB and PostgreSQL; a server or a
-driver that is missing is a failure then. Arguments go to pytest, in every run.
+driver that is missing is a failure then.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from cronsched import bootstrap
 
 NOTHING_COLLECTED = 5  # pytest's exit code
 CONNECT_TIMEOUT_S = 5
+# More would crowd the tests that start processes of their own.
+WORKERS_MAX = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,10 +99,27 @@ def run_all(arguments: Sequence[str]) -> int:
 def run_pytest(title: str, arguments: Sequence[str], extra: Mapping[str, str]) -> int:
     _say(f"{title}: pytest {' '.join(arguments)}".rstrip())
     began = time.monotonic()
-    argv = [sys.executable, "-m", "pytest", *arguments]
+    argv = [sys.executable, "-m", "pytest", *spread(arguments, os.cpu_count() or 1), *arguments]
     code = subprocess.run(argv, env=os.environ | extra).returncode  # noqa: S603
     _say(f"{title}: {'passed' if code == 0 else f'exit code {code}'} in {time.monotonic() - began:.0f} s")
     return code
+
+
+def spread(arguments: Sequence[str], cores: int) -> list[str]:
+    """pytest-xdist's options for a whole run; whoever names tests wants them plain (`-s`, `--pdb`)."""
+    names_its_own = any(argument not in ("-q", "-v", "-x") for argument in without_marker(arguments))
+    if names_its_own or cores == 1:
+        return []
+    return ["-n", str(min(cores, WORKERS_MAX)), "--dist", "worksteal"]
+
+
+def without_marker(arguments: Sequence[str]) -> list[str]:
+    """`arguments` without `-m …`."""
+    return [
+        word
+        for index, word in enumerate(arguments)
+        if word != "-m" and (index == 0 or arguments[index - 1] != "-m")
+    ]
 
 
 def with_marker(arguments: Sequence[str], marker: str) -> list[str]:

@@ -21,20 +21,17 @@ def find_faketime() -> str | None:
     return shutil.which("faketime")
 
 
-# Mark → (how the program is found, what to do where it is missing).
-NEEDED = {
-    "browser": (find_chromium, "no Chromium here (apt-get install chromium, or CHROMIUM=path)"),
-    "faketime": (find_faketime, "no faketime here (apt-get install faketime)"),
-}
-
-
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    for mark, (find, missing) in NEEDED.items():
-        if item.get_closest_marker(mark) is None or find():
-            continue
-        if os.environ.get("REQUIRE_SERVICES") == "1":
-            pytest.fail(f"{missing}; REQUIRE_SERVICES=1 asks for it")
-        pytest.skip(missing)
+    _need(item, "browser", find_chromium(), "no Chromium here (apt-get install chromium, or CHROMIUM=path)")
+    _need(item, "faketime", find_faketime(), "no faketime here (apt-get install faketime)")
+
+
+def _need(item: pytest.Item, mark: str, found: str | None, missing: str) -> None:
+    if found or item.get_closest_marker(mark) is None:
+        return
+    if os.environ.get("REQUIRE_SERVICES") == "1":
+        pytest.fail(f"{missing}; REQUIRE_SERVICES=1 asks for it")
+    pytest.skip(missing)
 
 
 @pytest.fixture(scope="session")

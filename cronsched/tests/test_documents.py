@@ -10,8 +10,6 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from cronsched.testing.fixtures_api import ApiClient
 
-ERRORS = {"400", "401", "403", "404", "405", "406", "413", "415", "429", "500"}
-
 
 @pytest.fixture
 def document(anonymous_api: ApiClient) -> dict[str, Any]:
@@ -29,13 +27,8 @@ def test_the_schema_builds_without_a_warning(tmp_path: Any) -> None:
     call_command("spectacular", "--validate", "--fail-on-warn", "--file", str(tmp_path / "schema.yml"))
 
 
-def test_every_operation_has_its_errors_and_a_name_of_its_own(document: dict[str, Any]) -> None:
-    error = {"schema": {"$ref": "#/components/schemas/Error"}}
-    for operation in operations(document):
-        responses = operation["responses"]
-        assert set(responses) >= ERRORS, operation["operationId"]
-        assert all(responses[code]["content"] == {"application/json": error} for code in ERRORS)
-        assert operation["tags"]
+def test_every_operation_has_a_tag_and_a_name_of_its_own(document: dict[str, Any]) -> None:
+    assert all(operation["tags"] for operation in operations(document))
     names = [operation["operationId"] for operation in operations(document)]
     assert len(names) == len(set(names))
 

@@ -68,12 +68,14 @@ class JobForm(ServiceForm):
             "is_active",
             "cron_expression",
             "timezone",
+            "catch_up",
             "end_date",
             "target_url",
             "github_owner",
             "github_repo",
             "github_workflow_name",
             "timeout_seconds",
+            "max_retries",
             "enable_email_notifications",
             "notify_on_success",
         ]
@@ -87,6 +89,10 @@ class JobForm(ServiceForm):
             "end_date": _("The last day on which it runs."),
             "github_repo": _("Its name, or owner/name."),
             "github_workflow_name": _("The file's name, such as nightly.yml."),
+            "catch_up": _("Of the slots that came due while nobody could fire them."),
+            "max_retries": _(
+                "After the first attempt; a run keeps its id, so that a receiver can drop repeats."
+            ),
             "timeout_seconds": format_lazy(
                 _("For one attempt; empty: {seconds}."), seconds=f"{settings.WEBHOOK_TIMEOUT_SECONDS:g}"
             ),
@@ -143,7 +149,7 @@ class JobAdmin(ServiceAdmin):
     change_form_outer_before_template = "admin/jobs/job_toolbar.html"
 
     what = (_("What"), {"fields": ("name", ("category", "pic_team"), "created_by", "is_active")})
-    when = (_("When"), {"fields": ("cron_expression", ("timezone", "end_date"))})
+    when = (_("When"), {"fields": ("cron_expression", ("timezone", "end_date"), "catch_up")})
     preview = (_("Schedule"), {"fields": ("in_words", "coming_runs", ("last_run", "last_result"))})
     target = (
         _("Target"),
@@ -153,7 +159,7 @@ class JobAdmin(ServiceAdmin):
                 "target_url",
                 ("github_owner", "github_repo", "github_workflow_name"),
                 "metadata",
-                "timeout_seconds",
+                ("timeout_seconds", "max_retries"),
             ),
         },
     )

@@ -15,7 +15,15 @@ from rest_framework.response import Response
 from cronsched.core.api.pagination import read_limit, read_page
 from cronsched.core.api.params import parse_uuid, read_uuid
 from cronsched.core.api.ranges import read_range
-from cronsched.core.api.schema import RANGE_PARAMETERS, envelope, page_parameters, query
+from cronsched.core.api.schema import (
+    EXAMPLE_ID,
+    RANGE_PARAMETERS,
+    envelope,
+    page_parameters,
+    query,
+    refusal,
+    words,
+)
 from cronsched.core.api.viewsets import SIGNED_IN, ContractViewSet
 from cronsched.core.errors import NotFound
 from jobs.api.filters import count_by_status, filter_executions
@@ -34,7 +42,8 @@ from jobs.models import Job, JobExecution
 
 LIMIT_MAX = 200
 _COUNT = serializers.IntegerField()
-_STATUS = query("status", description=f"One or more of {', '.join(STATUS)}, comma-separated.")
+_NO_JOB = refusal(404, "Job not found", f"No job found with ID: {EXAMPLE_ID}")
+_STATUS = words("status", STATUS)
 _TRIGGER = query("trigger_type", enum=TRIGGER_TYPE)
 _JOB = query("job_id", OpenApiTypes.UUID)
 
@@ -123,13 +132,16 @@ class JobExecutionViewSet(ContractViewSet):
             _TRIGGER,
             *RANGE_PARAMETERS,
         ],
-        responses=envelope(
-            "JobExecutionList",
-            job_id=serializers.UUIDField(),
-            job_name=serializers.CharField(),
-            total_executions=serializers.IntegerField(help_text="All that match, not only those shown."),
-            executions=ExecutionSerializer(many=True),
-        ),
+        responses={
+            200: envelope(
+                "JobExecutionList",
+                job_id=serializers.UUIDField(),
+                job_name=serializers.CharField(),
+                total_executions=serializers.IntegerField(help_text="All that match, not only those shown."),
+                executions=ExecutionSerializer(many=True),
+            ),
+            **_NO_JOB,
+        },
     )
     def list(self, request: Request, job_id: str) -> Response:
         """Newest first."""
@@ -158,13 +170,16 @@ class JobExecutionViewSet(ContractViewSet):
 
     @extend_schema(
         parameters=RANGE_PARAMETERS,
-        responses=envelope(
-            "JobStatistics",
-            job_id=serializers.UUIDField(),
-            job_name=serializers.CharField(),
-            statistics=JobFiguresSerializer(),
-            latest_execution=ExecutionSerializer(allow_null=True),
-        ),
+        responses={
+            200: envelope(
+                "JobStatistics",
+                job_id=serializers.UUIDField(),
+                job_name=serializers.CharField(),
+                statistics=JobFiguresSerializer(),
+                latest_execution=ExecutionSerializer(allow_null=True),
+            ),
+            **_NO_JOB,
+        },
     )
     def stats(self, request: Request, job_id: str) -> Response:
         """The figures of a period, and its latest run."""

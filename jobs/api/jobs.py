@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from accounts.roles import may_change_job, may_create_jobs
 from cronsched.core.api.pagination import read_page
-from cronsched.core.api.schema import envelope, page_parameters, query
+from cronsched.core.api.schema import envelope, page_parameters, query, refusal, said
 from cronsched.core.api.viewsets import SIGNED_IN, ContractViewSet, Right
 from jobs.api.filters import ORDERING_WORDS, filter_jobs
 from jobs.api.serializers import (
@@ -33,16 +33,20 @@ from jobs.api.shapes import execution_answer, job_answer, job_list
 from jobs.models import Job
 from jobs.services.lifecycle import create_job, delete_job, update_job
 from jobs.services.manual import run_job_now
+from jobs.services.validation import DUPLICATE_NAME
 
 PER_PAGE = 20
 PER_PAGE_MAX = 1000
 
 MAY_CREATE = Right(role=may_create_jobs)
-_MESSAGE = serializers.CharField()
 _COUNT = serializers.IntegerField()
+_DUPLICATE = refusal(400, DUPLICATE_NAME, 'A job named "Daily backup" already exists.', field="name")
 _CHANGE: dict[str, Any] = {
     "request": JobChangesSerializer,
-    "responses": envelope("UpdatedJob", message=_MESSAGE, job=JobSerializer()),
+    "responses": {
+        200: envelope("UpdatedJob", message=said("Job updated successfully"), job=JobSerializer()),
+        **_DUPLICATE,
+    },
     "examples": [PAUSE_EXAMPLE, EXTEND_EXAMPLE],
 }
 
@@ -59,7 +63,9 @@ def _own(what: str) -> Right:
 class JobViewSet(ContractViewSet):
     schema_tag = "jobs"
     # What answers never show is not read.
-    queryset = Job.objects.select_related("category", "pic_team").defer("signing_secret", "search_text")
+    queryset = Job.objects.select_related("category", "pic_team").defer(
+        "signing_secret", "previous_signing_secret", "search_text"
+    )
     serializer_class = JobSerializer
     not_found_error = "Job not found"
     not_found_message = "No job found with ID: {id}"
@@ -116,7 +122,10 @@ class JobViewSet(ContractViewSet):
 
     @extend_schema(
         request=JobInputSerializer,
-        responses={201: envelope("CreatedJob", message=_MESSAGE, job=JobSerializer())},
+        responses={
+            201: envelope("CreatedJob", message=said("Job created successfully"), job=JobSerializer()),
+            **_DUPLICATE,
+        },
         examples=[WEBHOOK_EXAMPLE, GITHUB_EXAMPLE],
     )
     def create(self, request: Request) -> Response:
@@ -134,7 +143,11 @@ class JobViewSet(ContractViewSet):
         """The same as PUT."""
         return self.update(request, pk)
 
-    @extend_schema(responses=envelope("DeletedJob", message=_MESSAGE, deleted_job=NamedJobSerializer()))
+    @extend_schema(
+        responses=envelope(
+            "DeletedJob", message=said("Job deleted successfully"), deleted_job=NamedJobSerializer()
+        )
+    )
     def destroy(self, request: Request, pk: str) -> Response:
         """Deletes the job and its executions."""
         job = self.get_object()
@@ -145,9 +158,17 @@ class JobViewSet(ContractViewSet):
 
     @extend_schema(
         request=RunInputSerializer,
-        responses=envelope(
-            "TriggeredJob", message=_MESSAGE, job_id=serializers.UUIDField(), execution=ExecutionSerializer()
-        ),
+        responses={
+            200: envelope(
+                "TriggeredJob",
+                message=said("Job triggered successfully"),
+                job_id=serializers.UUIDField(),
+                execution=ExecutionSerializer(),
+            ),
+            **refusal(
+                400, "Job expired", "This job ended on 2025-12-31; give it a later end_date to run it."
+            ),
+        },
         examples=[RUN_EXAMPLE],
     )
     @action(detail=True, methods=["post"])

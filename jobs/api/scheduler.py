@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from accounts.roles import may_manage
 from cronsched.core.api.fields import ContractSerializer, UtcDateTimeField
 from cronsched.core.api.routers import ContractRouter
-from cronsched.core.api.schema import envelope
+from cronsched.core.api.schema import envelope, said
 from cronsched.core.api.viewsets import ContractViewSet, Right
 from jobs.services.maintenance import resync
 from jobs.services.status import SchedulerStatus, scheduler_status
@@ -56,7 +56,11 @@ class SchedulerViewSet(ContractViewSet):
     @extend_schema(
         request=None,
         responses=envelope(
-            "Resync", message=serializers.CharField(), scheduled=_COUNT, paused=_COUNT, removed=_COUNT
+            "Resync",
+            message=said("Scheduler resynced successfully"),
+            scheduled=_COUNT,
+            paused=_COUNT,
+            removed=_COUNT,
         ),
     )
     @action(detail=False, methods=["post"])

@@ -11,10 +11,10 @@ from drf_spectacular.utils import OpenApiExample, extend_schema_field
 from rest_framework import serializers
 
 from cronsched.core.api.fields import ContractSerializer, FlagField, TextField, UtcDateTimeField
-from jobs.choices import ExecutionType, PausedReason, Status, TriggerType
+from jobs.choices import CatchUp, ExecutionType, PausedReason, Status, TriggerType
 from jobs.schedule import MAX_LENGTH as CRON_MAX
 from jobs.schedule import MAX_ZONE_LENGTH
-from jobs.services.fields import GITHUB_MAX, NAME_MAX, TIMEOUT_MAX_S, TOKEN_MAX, URL_MAX
+from jobs.services.fields import GITHUB_MAX, NAME_MAX, RETRIES_MAX, TIMEOUT_MAX_S, TOKEN_MAX, URL_MAX
 
 STATUS: Final = [str(value) for value in Status.values]
 TRIGGER_TYPE: Final = [str(value) for value in TriggerType.values]
@@ -29,7 +29,13 @@ class ObjectField(serializers.JSONField):
 @extend_schema_field(
     {
         "oneOf": [
-            {"type": "array", "items": {"type": "string", "format": "email"}},
+            # Blank ones are passed over: a form without an address sends one.
+            {
+                "type": "array",
+                "items": {
+                    "anyOf": [{"type": "string", "format": "email"}, {"type": "string", "maxLength": 0}]
+                },
+            },
             {"type": "string", "description": "Comma-separated."},
         ],
         "example": ["ops@example.com"],
@@ -70,6 +76,15 @@ class JobInputSerializer(TargetInputSerializer):
     timeout_seconds = serializers.IntegerField(
         required=False, allow_null=True, min_value=1, max_value=TIMEOUT_MAX_S, help_text="For one attempt."
     )
+    max_retries = serializers.IntegerField(
+        required=False, default=0, min_value=0, max_value=RETRIES_MAX, help_text="After the first attempt."
+    )
+    catch_up = serializers.ChoiceField(
+        CatchUp.choices,
+        required=False,
+        default=CatchUp.SKIP,
+        help_text="What happens to slots that came due while nobody could fire them.",
+    )
     enable_email_notifications = FlagField(required=False, default=False)
     notification_emails = EmailsField(required=False, allow_null=True)
     notify_on_success = FlagField(required=False, default=False)
@@ -100,8 +115,27 @@ class TestRunSerializer(RunInputSerializer):
     __test__ = False  # the name is the contract's; pytest need not look inside
 
 
+class BulkUploadSerializer(ContractSerializer):
+    file = serializers.FileField(help_text="CSV in UTF-8: commas, semicolons or tabs.")
+    default_github_owner = _text(GITHUB_MAX, "For rows whose repository has no owner.", allow_blank=True)
+    dry_run = serializers.BooleanField(required=False, default=False, help_text="Say what would happen.")
+
+
+class RowErrorSerializer(ContractSerializer):
+    row = serializers.IntegerField(help_text="As a spreadsheet shows it: the header is 1.")
+    name = serializers.CharField(help_text="The job's, as the row has it.")
+    error = serializers.CharField(help_text="What is wrong, and what to do.")
+
+
+class UploadStatsSerializer(ContractSerializer):
+    original_row_count = serializers.IntegerField(help_text="Below the header, empty ones too.")
+    removed_empty_row_count = serializers.IntegerField()
+    unchanged_count = serializers.IntegerField(help_text="Of the updated ones, those with nothing new.")
+    unknown_columns = serializers.ListField(child=serializers.CharField(), help_text="Left aside.")
+
+
 class CronInputSerializer(ContractSerializer):
-    cron_expression = TextField()
+    cron_expression = TextField(allow_blank=True)
 
 
 class CronPreviewInputSerializer(CronInputSerializer):
@@ -114,12 +148,14 @@ class JobSerializer(ContractSerializer):
     name = serializers.CharField()
     cron_expression = serializers.CharField()
     timezone = serializers.CharField(allow_null=True, help_text="Null: the scheduler's timezone.")
+    catch_up = serializers.ChoiceField(CatchUp.choices)
     target_url = serializers.CharField(allow_null=True)
     github_owner = serializers.CharField(allow_null=True)
     github_repo = serializers.CharField(allow_null=True)
     github_workflow_name = serializers.CharField(allow_null=True)
     metadata = ObjectField()
     timeout_seconds = serializers.IntegerField(allow_null=True)
+    max_retries = serializers.IntegerField()
     category = serializers.CharField(help_text="Slug.")
     pic_team = serializers.CharField(allow_null=True, help_text="Slug.")
     end_date = serializers.DateField(allow_null=True)
@@ -136,6 +172,10 @@ class JobSerializer(ContractSerializer):
     next_execution_at = serializers.DateTimeField(
         allow_null=True, help_text="With the schedule's own offset."
     )
+
+
+class UploadedJobSerializer(JobSerializer):
+    id = serializers.UUIDField(allow_null=True, help_text="Null in a dry run.")
 
 
 class NamedJobSerializer(ContractSerializer):

@@ -16,7 +16,7 @@ from rest_framework.response import Response
 
 from accounts.roles import may_create_jobs
 from cronsched.core.api.exceptions import Throttled
-from cronsched.core.api.schema import envelope
+from cronsched.core.api.schema import envelope, refusal, said
 from cronsched.core.api.viewsets import SIGNED_IN, ContractViewSet, Right
 from cronsched.core.errors import InvalidInput
 from jobs import schedule
@@ -36,6 +36,7 @@ PREVIEW_MAX = 50
 # A test run holds its web thread until the target answers; the others must stay free.
 TEST_RUNS_AT_ONCE = 4
 _SEATS = threading.BoundedSemaphore(TEST_RUNS_AT_ONCE)
+_BUSY = f"{TEST_RUNS_AT_ONCE} test runs are under way; try again when one has ended."
 _TEXT = serializers.CharField()
 
 
@@ -80,13 +81,21 @@ class CronToolsViewSet(ContractViewSet):
 
     @extend_schema(
         request=CronPreviewInputSerializer,
-        responses=envelope(
-            "CronPreview",
-            cron_expression=_TEXT,
-            timezone=_TEXT,
-            next_runs=serializers.ListField(child=serializers.DateTimeField()),
-            count=serializers.IntegerField(),
-        ),
+        responses={
+            200: envelope(
+                "CronPreview",
+                cron_expression=_TEXT,
+                timezone=_TEXT,
+                next_runs=serializers.ListField(child=serializers.DateTimeField()),
+                count=serializers.IntegerField(),
+            ),
+            **refusal(
+                400,
+                "Invalid cron expression",
+                'In the hour field, "25" is out of range; use a number from 0 to 23.',
+                field="cron_expression",
+            ),
+        },
         examples=[PREVIEW_EXAMPLE],
     )
     @action(detail=False, methods=["post"], url_path="cron-preview")
@@ -104,13 +113,16 @@ class CronToolsViewSet(ContractViewSet):
 
     @extend_schema(
         request=TestRunSerializer,
-        responses=envelope(
-            "TestRunResult",
-            ok=serializers.BooleanField(),
-            type=serializers.ChoiceField(EXECUTION_TYPE),
-            status_code=serializers.IntegerField(allow_null=True),
-            message=_TEXT,
-        ),
+        responses={
+            200: envelope(
+                "TestRunResult",
+                ok=serializers.BooleanField(),
+                type=serializers.ChoiceField(EXECUTION_TYPE),
+                status_code=serializers.IntegerField(allow_null=True),
+                message=said("The target answered 200."),
+            ),
+            **refusal(429, "Too many requests", _BUSY),
+        },
         examples=[TARGET_EXAMPLE],
     )
     @action(detail=False, methods=["post"], url_path="test-run")
@@ -127,7 +139,7 @@ class CronToolsViewSet(ContractViewSet):
 def _seat() -> Iterator[None]:
     if not _SEATS.acquire(blocking=False):
         raise Throttled(
-            f"{TEST_RUNS_AT_ONCE} test runs are under way; try again when one has ended.",
+            _BUSY,
             retry_after_s=int(settings.WEBHOOK_TIMEOUT_SECONDS) + 1,
         )
     try:

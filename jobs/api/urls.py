@@ -8,10 +8,12 @@ from cronsched.core.api.routers import ContractRouter, route
 from jobs.api.executions import ExecutionViewSet, JobExecutionViewSet
 from jobs.api.jobs import JobViewSet
 from jobs.api.tools import CronToolsViewSet
+from jobs.api.uploads import BulkUploadViewSet
 
 router = ContractRouter()
 # Before the jobs: an id is any text there, and would take these for one.
 router.register("jobs", CronToolsViewSet, "cron_tools")
+router.register("jobs", BulkUploadViewSet, "uploads")
 router.register("jobs", JobViewSet, "jobs")
 router.register("executions", ExecutionViewSet, "executions")
 

@@ -15,7 +15,7 @@ import logging
 import uuid
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -25,10 +25,11 @@ from django.db.models import F
 from cronsched.core.crypto import SecretUnreadable, decrypt
 from cronsched.core.db import DatabaseNow, locked_skipping, retry_conflicts
 from jobs.choices import ExecutionType, Status, TriggerType
-from jobs.engine import slots
+from jobs.engine import retries, slots
 from jobs.engine.config import EngineConfig
 from jobs.engine.lease import Term, prove
 from jobs.engine.messages import Delivery, DeliveryResult, GitHubTarget, Outcome, Reason, TargetKind
+from jobs.engine.signing import signing_secrets
 from jobs.engine.tell import tell_finished
 from jobs.engine.transports import github
 from jobs.models import Job, JobExecution
@@ -65,8 +66,7 @@ def claim(*, now: datetime, term: Term, limit: int, config: EngineConfig) -> Cla
             deadline_at=DatabaseNow(config.timeout_s + DEADLINE_MARGIN_S),
         )
         rows = list(JobExecution.objects.filter(claim_token=token).select_related("job").defer("output"))
-        stale = [row for row in rows if _why_not(row)]
-        _drop(stale, now=now)
+        _drop([row for row in rows if _why_not(row) and row.attempt == 1], now=now)
         going = [row for row in rows if not _why_not(row)]
         _set_own_deadlines(going, config)
     return _to_claim(rows, going, token=token, now=now, config=config)
@@ -85,6 +85,20 @@ _WHY_NOT_TEXT = {
     Reason.PAUSED: "Not sent: the job was paused before this run could start.",
     Reason.EXPIRED: "Not sent: the job's end date was moved before this slot, after it had come due.",
 }
+
+
+_NO_MORE_TEXT = {
+    Reason.PAUSED: "Not tried again: the job was paused meanwhile.",
+    Reason.EXPIRED: "Not tried again: the job's end date was moved before this slot meanwhile.",
+}
+
+
+def _no_more(row: JobExecution, token: uuid.UUID, now: datetime) -> DeliveryResult:
+    """The end of a run between two attempts: it was sent, so that it cannot be missed any more."""
+    reason = _why_not(row)
+    text = f"{_NO_MORE_TEXT[reason]} {retries.fault_in(row.error_message)}"
+    result = _refusal(row, token, now, reason, text)
+    return replace(result, attempt=row.attempt - 1, response_status=row.response_status)
 
 
 def _drop(rows: list[JobExecution], *, now: datetime) -> None:
@@ -129,6 +143,7 @@ def _to_claim(
     config: EngineConfig,
 ) -> Claim:
     result = Claim(count=len(rows))
+    result.refused += [_no_more(row, token, now) for row in rows if _why_not(row) and row.attempt > 1]
     for row in going:
         try:
             result.deliveries.append(to_delivery(row, token=token, config=config))
@@ -152,7 +167,6 @@ def to_delivery(row: JobExecution, *, token: uuid.UUID, config: EngineConfig) ->
         if row.execution_type == ExecutionType.GITHUB_ACTIONS
         else TargetKind.WEBHOOK
     )
-    secret = decrypt(job.signing_secret) if job.signing_secret else config.signing_secret
     is_github = kind is TargetKind.GITHUB_ACTIONS
     return Delivery(
         execution_id=row.pk,
@@ -162,7 +176,9 @@ def to_delivery(row: JobExecution, *, token: uuid.UUID, config: EngineConfig) ->
         timeout_s=float(job.timeout_seconds or config.timeout_s),
         payload=metadata,
         target_url="" if is_github else overrides.get("target_url") or job.target_url,
-        signing_secrets=(secret,) if secret and not is_github else (),
+        signing_secrets=()
+        if is_github
+        else signing_secrets(job, now=row.started_at, default=config.signing_secret),
         github=_github_target(job, metadata, overrides, config) if is_github else None,
     )
 
@@ -189,6 +205,7 @@ def _refusal(row: JobExecution, token: uuid.UUID, now: datetime, reason: Reason,
         started_at=now,
         completed_at=now,
         duration_s=0.0,
+        attempt=row.attempt,
         reason=reason,
         error_message=text,
     )

@@ -88,6 +88,8 @@ class DeliveryResult:
     started_at: datetime
     completed_at: datetime
     duration_s: float
+    # Counts from 1, as the delivery's.
+    attempt: int = 1
     reason: Reason = Reason.NONE
     response_status: int | None = None
     error_message: str = ""

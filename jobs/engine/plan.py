@@ -10,6 +10,11 @@ One transaction per batch, fenced by the lease. What cannot happen, and why:
 
 A slot that has its row already (the clock was set back) has fired: it is dropped. Slots older than
 the grace become one `missed` row with their count. Statements are per batch, never per job.
+
+A job may catch up with what came due while nobody could fire it. `latest` runs the last of those
+slots where no younger one is due. `all` runs each of the last CATCH_UP_MOST, oldest first and no more
+at a time than the overlap limit lets in flight: the rest waits in `next_run_at`, which then lies in
+the past, so that such a job stays due from tick to tick.
 """
 
 from __future__ import annotations
@@ -17,20 +22,20 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
-from django.db import DatabaseError, IntegrityError, transaction
+from django.db import DatabaseError, IntegrityError, OperationalError, transaction
 
 from cronsched.core.clock import scheduler_zone
-from cronsched.core.db import locked_skipping, retry_conflicts
+from cronsched.core.db import is_answering, is_conflict, locked_skipping, retry_conflicts
 from jobs import schedule
-from jobs.choices import PausedReason, Status, TriggerType
+from jobs.choices import CatchUp, PausedReason, Status, TriggerType
 from jobs.engine import slots
 from jobs.engine.config import EngineConfig
-from jobs.engine.lease import Term, prove
+from jobs.engine.lease import LeaseLost, Term, prove
 from jobs.engine.messages import Reason
 from jobs.engine.tell import tell_changed, tell_finished
 from jobs.models import Job, JobExecution
@@ -38,14 +43,24 @@ from jobs.models import Job, JobExecution
 logger = logging.getLogger(__name__)
 
 BATCH = 500
+# Slots that a job with catch_up=all runs late; what is older is missed.
+CATCH_UP_MOST = 100
 PLAN_FIELDS = (
     "id", "name", "cron_expression", "timezone", "end_date", "is_active", "next_run_at", "planned_schedule",
-    "schedule_version", "target_url", "github_owner", "github_repo", "github_workflow_name",
+    "schedule_version", "target_url", "github_owner", "github_repo", "github_workflow_name", "catch_up",
 )  # fmt: skip
+_DECIDING_FIELDS = (
+    "next_run_at", "cron_expression", "timezone", "end_date", "catch_up", "planned_schedule"
+)  # fmt: skip
+_TICK = timedelta.resolution
 
 
 class PlanConflict(Exception):
     """A job was edited between reading and moving on: the batch is undone, the next tick sees it anew."""
+
+
+# What says nothing about the jobs of a batch.
+PASSED_ON = (LeaseLost, PlanConflict)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -60,10 +75,14 @@ class Planned:
 
 @dataclass(kw_only=True, slots=True)
 class Decision:
-    """What PLAN does with one due job. `next_run_at` is None where no further slot follows."""
+    """What PLAN does with one due job. `next_run_at` is None where no further slot follows.
+
+    Where it `waits_for_room`, a slot beyond the overlap limit is not missed but left for later.
+    """
 
     job: Job
     fires: list[datetime] = field(default_factory=list)
+    waits_for_room: bool = False
     gap: Gap | None = None
     next_run_at: datetime | None = None
     is_rescheduled: bool = False
@@ -81,53 +100,90 @@ class Gap:
 
 def plan_due(*, now: datetime, term: Term, config: EngineConfig, batch: int = BATCH) -> Iterator[Planned]:
     """Plan every job that is due at `now`, a batch at a time, so that sending may begin in between."""
+    waiting: set[UUID] = set()
     while True:
         try:
-            planned = plan_batch(now=now, term=term, config=config, size=batch)
-        except DatabaseError:
-            if batch == 1:
+            planned = plan_batch(now=now, term=term, config=config, size=batch, waiting=waiting)
+        except PASSED_ON:
+            raise
+        except Exception as error:
+            if batch == 1 or _says_nothing_of_jobs(error):
                 raise
             # One row may be the cause: each job alone, so that it stops no other.
-            logger.exception("plan: a batch failed, its jobs are planned one by one")
-            planned = plan_one_by_one(now=now, term=term, config=config, limit=batch)
+            logger.warning("plan: a batch failed, its jobs are planned one by one error=%r", error)
+            planned = plan_one_by_one(now=now, term=term, config=config, limit=batch, waiting=waiting)
         if planned.due:
             yield planned
         if planned.due < batch:
             return
 
 
-def plan_one_by_one(*, now: datetime, term: Term, config: EngineConfig, limit: int) -> Planned:
+def plan_one_by_one(
+    *, now: datetime, term: Term, config: EngineConfig, limit: int, waiting: set[UUID]
+) -> Planned:
     """Plan up to `limit` due jobs, a transaction each; one that cannot be planned is switched off."""
     total = Planned()
-    for job_id in list(Job.objects.due(now).values_list("id", flat=True)[:limit]):
+    due = Job.objects.due(now).exclude(pk__in=waiting)
+    for job_id in list(due.values_list("id", flat=True)[:limit]):
         try:
-            planned = plan_batch(now=now, term=term, config=config, size=1, job_id=job_id)
-        except DatabaseError as error:
-            logger.exception("plan: job switched off job=%s", job_id)
-            switch_off(job_id, note=f"It could not be planned: {error}"[:900], now=now, term=term)
-            planned = Planned(due=1, broken=1)
+            planned = plan_batch(now=now, term=term, config=config, size=1, waiting=waiting, job_id=job_id)
+        except PASSED_ON:
+            raise
+        except Exception as error:
+            if _says_nothing_of_jobs(error):
+                raise
+            planned = _give_up_on(job_id, error, now=now, term=term)
+            waiting.add(job_id)
         for name in Planned.__slots__:
             setattr(total, name, getattr(total, name) + getattr(planned, name))
     return total
 
 
+def _says_nothing_of_jobs(error: Exception) -> bool:
+    """The database is away or busy: the jobs of the batch have no part in it."""
+    return isinstance(error, DatabaseError) and (is_conflict(error) or not is_answering())
+
+
+def _give_up_on(job_id: UUID, error: Exception, *, now: datetime, term: Term) -> Planned:
+    """Switch off a job that cannot be planned; only pass it over where the database may be to blame."""
+    if isinstance(error, OperationalError):
+        logger.warning("plan: job passed over job=%s error=%s", job_id, error)
+        return Planned(due=1)
+    logger.error("plan: job switched off job=%s", job_id, exc_info=error)
+    switch_off(job_id, note=f"It could not be planned: {error}"[:900], now=now, term=term)
+    return Planned(due=1, broken=1)
+
+
 @retry_conflicts
 def plan_batch(
-    *, now: datetime, term: Term, config: EngineConfig, size: int = BATCH, job_id: UUID | None = None
+    *,
+    now: datetime,
+    term: Term,
+    config: EngineConfig,
+    size: int = BATCH,
+    waiting: set[UUID] | None = None,
+    job_id: UUID | None = None,
 ) -> Planned:
-    """Plan one batch in one transaction. Raises LeaseLost, and PlanConflict when a job was edited."""
+    """Plan one batch in one transaction. Raises LeaseLost, and PlanConflict when a job was edited.
+
+    The jobs of `waiting` are passed over; those that stay due for want of room are added to it.
+    """
+    waiting = set() if waiting is None else waiting
     with transaction.atomic():
         prove(term)
         due = Job.objects.due(now).only(*PLAN_FIELDS)
+        if waiting:
+            due = due.exclude(pk__in=waiting)
         if job_id is not None:
             due = due.filter(pk=job_id)
         jobs = list(locked_skipping(due)[:size])
         if not jobs:
             return Planned()
-        decisions = _decide_all(jobs, now=now, grace_s=config.grace_s)
+        decisions = _decide_all(jobs, now=now, config=config)
         rows = _rows_for(decisions, now=now, max_instances=config.max_instances)
         inserted = _insert(rows)
         _move_on(decisions, now=now)
+        waiting |= {one.job.pk for one in decisions if one.next_run_at and one.next_run_at <= now}
         missed = [row for row in inserted if row.status == Status.MISSED]
         _note_missed(missed)
         tell_finished(missed, now=now)
@@ -142,38 +198,65 @@ def plan_batch(
 # ---- what is to happen: no database from here to the next rule --------------------------------
 
 
-def decide(job: Job, *, now: datetime, grace_s: float) -> Decision:
+def decide(job: Job, *, now: datetime, config: EngineConfig) -> Decision:
     """What is to happen to a due job: slots to fire, a gap to record, where it goes on."""
     slot = job.next_run_at
     assert slot is not None  # noqa: S101 - a due job has one
     if job.planned_schedule != slots.schedule_key(job.cron_expression, job.zone_name):
         # Changed behind the services' back: its slot belongs to a schedule that is no more.
         return Decision(job=job, next_run_at=_next(job, now), is_rescheduled=True)
-    expression, zone = schedule.parse(job.cron_expression), schedule.load_zone(job.zone_name)
-    threshold = now - timedelta(seconds=grace_s)
+    due = _Due(job, first=slot, now=now)
+    if job.catch_up == CatchUp.ALL:
+        return _decide_all_slots(due, config)
+    threshold = now - timedelta(seconds=config.grace_s)
     fires = [slot] if slot >= threshold else []
-    since = slot if fires else threshold - timedelta(microseconds=1)
+    since = slot if fires else threshold - _TICK
     if now - since >= timedelta(minutes=1) or not fires:
-        fires += schedule.slots_between(expression, zone=zone, after=since, until=now)
-    return Decision(
-        job=job,
-        fires=[fire for fire in fires if slots.is_within(fire, job.end_date)],
-        gap=_gap(job, expression, zone, slot, threshold) if slot < threshold else None,
-        next_run_at=_next(job, now),
-    )
+        fires += schedule.slots_between(due.expression, zone=due.zone, after=since, until=now)
+    fires = [fire for fire in fires if slots.is_within(fire, job.end_date)]
+    gap = due.gap_before(threshold) if slot < threshold else None
+    if gap is not None and not fires and job.catch_up == CatchUp.LATEST:
+        fires, gap = [gap.last], due.gap_before(gap.last)
+    return Decision(job=job, fires=fires, gap=gap, next_run_at=_next(job, now))
 
 
-def _gap(
-    job: Job, expression: schedule.CronExpression, zone: ZoneInfo, first: datetime, threshold: datetime
-) -> Gap | None:
-    """The slots from `first` to just before `threshold` that lie within the end date."""
-    until = threshold - timedelta(microseconds=1)
-    if job.end_date is not None:
-        midnight = datetime.combine(job.end_date + timedelta(days=1), datetime.min.time(), scheduler_zone())
-        until = min(until, midnight.astimezone(UTC) - timedelta(microseconds=1))
-    count = schedule.count_slots(expression, zone=zone, first=first, until=until)
-    last = schedule.last_slot(expression, zone=zone, first=first, until=until)
-    return Gap(first=first, last=last, count=count) if count and last is not None else None
+def _decide_all_slots(due: _Due, config: EngineConfig) -> Decision:
+    """The oldest slots that may run, and `next_run_at` behind them, be it in the past."""
+    gap, first = None, due.first
+    if due.count(until=due.end) > CATCH_UP_MOST:
+        first = schedule.last_slots(
+            due.expression, zone=due.zone, first=first, until=due.end, count=CATCH_UP_MOST
+        )[0]
+        gap = due.gap_before(first)
+    following = schedule.slots_between(due.expression, zone=due.zone, after=first - _TICK, until=due.end)
+    fires = list(islice(following, config.max_instances))
+    next_run_at = _next(due.job, fires[-1] if fires else due.now)
+    return Decision(job=due.job, fires=fires, gap=gap, next_run_at=next_run_at, waits_for_room=True)
+
+
+class _Due:
+    """The slots of a due job from `first` up to now, as far as its end date lets them count."""
+
+    def __init__(self, job: Job, *, first: datetime, now: datetime) -> None:
+        self.job = job
+        self.first = first
+        self.now = now
+        self.expression, self.zone = schedule.parse(job.cron_expression), schedule.load_zone(job.zone_name)
+        self.end = now
+        if job.end_date is not None:
+            midnight = datetime.combine(
+                job.end_date + timedelta(days=1), datetime.min.time(), scheduler_zone()
+            )
+            self.end = min(now, midnight.astimezone(UTC) - _TICK)
+
+    def count(self, *, until: datetime) -> int:
+        return schedule.count_slots(self.expression, zone=self.zone, first=self.first, until=until)
+
+    def gap_before(self, moment: datetime) -> Gap | None:
+        """The slots from the first one to just before `moment`; None where there is none."""
+        until = min(moment - _TICK, self.end)
+        last = schedule.last_slot(self.expression, zone=self.zone, first=self.first, until=until)
+        return Gap(first=self.first, last=last, count=self.count(until=until)) if last is not None else None
 
 
 def _next(job: Job, now: datetime) -> datetime | None:
@@ -182,31 +265,21 @@ def _next(job: Job, now: datetime) -> datetime | None:
     )
 
 
-def _decide_all(jobs: list[Job], *, now: datetime, grace_s: float) -> list[Decision]:
-    """One decision per job; those that share slot, expression, zone and end date share the arithmetic."""
+def _decide_all(jobs: list[Job], *, now: datetime, config: EngineConfig) -> list[Decision]:
+    """One decision per job; those that share all that decides share the arithmetic."""
     known: dict[tuple[object, ...], Decision] = {}
     decisions = []
     for job in jobs:
-        key = (job.next_run_at, job.cron_expression, job.timezone, job.end_date, job.planned_schedule)
+        key = tuple(getattr(job, name) for name in _DECIDING_FIELDS)
         if key not in known:
-            known[key] = _decide_safely(job, now=now, grace_s=grace_s)
-        twin = known[key]
-        decisions.append(
-            Decision(
-                job=job,
-                fires=twin.fires,
-                gap=twin.gap,
-                next_run_at=twin.next_run_at,
-                is_rescheduled=twin.is_rescheduled,
-                broken=twin.broken,
-            )
-        )
+            known[key] = _decide_safely(job, now=now, config=config)
+        decisions.append(replace(known[key], job=job))
     return decisions
 
 
-def _decide_safely(job: Job, *, now: datetime, grace_s: float) -> Decision:
+def _decide_safely(job: Job, *, now: datetime, config: EngineConfig) -> Decision:
     try:
-        return decide(job, now=now, grace_s=grace_s)
+        return decide(job, now=now, config=config)
     except (schedule.CronError, schedule.ZoneError) as error:
         return Decision(job=job, broken=str(error))
 
@@ -230,6 +303,9 @@ def _rows_for(decisions: list[Decision], *, now: datetime, max_instances: int) -
             if slot in had:
                 logger.info("plan: slot has its row already job=%s slot=%s", decision.job.pk, slot)
                 continue
+            if decision.waits_for_room and len(running) >= max_instances:
+                decision.next_run_at = slot
+                break
             row = _fire_row(decision.job, slot, now, running, max_instances)
             rows.append(row)
             if row.status == Status.QUEUED:
@@ -375,7 +451,7 @@ def _reschedule(decision: Decision) -> None:
 
 
 def _pause_broken(job: Job, note: str, *, now: datetime) -> None:
-    logger.warning("plan: job switched off job=%s reason=%s", job.pk, note)
+    logger.warning("job switched off job=%s reason=%s", job.pk, note)
     Job.objects.filter(pk=job.pk).update(
         is_active=False,
         next_run_at=None,
@@ -392,7 +468,8 @@ def switch_off(job_id: UUID, *, note: str, now: datetime, term: Term) -> None:
     """Pause a job that cannot be planned, in a transaction of its own."""
     with transaction.atomic():
         prove(term)
-        job = Job.objects.only(*PLAN_FIELDS).filter(pk=job_id).first()
+        # No column more than is needed: one of the others may be what cannot be read.
+        job = Job.objects.only("name", "schedule_version").filter(pk=job_id).first()
         if job is not None:
             _pause_broken(job, note, now=now)
 

@@ -1,10 +1,13 @@
-"""RECORD: results become `success` or `failed`, in batches, and whoever listens is told.
+"""RECORD: results become `success`, `failed`, or queued again, in batches; whoever listens is told.
 
 A result is written only where its claim token is still the row's: a row that was rescued and
 claimed anew belongs to the newer claim. One exception: a late real result replaces "interrupted",
 because it knows what RESCUE could only suppose. A row that was deleted meanwhile is passed over.
 
-What was not sent (the lease went away before the request) goes back to the queue as it was.
+What was not sent (the lease went away before the request) goes back to the queue as it was. A failed
+attempt of a job with retries left goes back too, as the next attempt and for later; nobody is told
+before the last one. One that was only supposed to be interrupted keeps its token until it is claimed
+anew, so that a late success still ends the run and spares the repetition.
 """
 
 from __future__ import annotations
@@ -12,7 +15,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 from uuid import UUID
 
 from django.db import transaction
@@ -20,6 +24,7 @@ from django.db import transaction
 from cronsched.core.db import locked, retry_conflicts, update_each
 from cronsched.core.text import strip_unstorable
 from jobs.choices import Status
+from jobs.engine import retries
 from jobs.engine.messages import DeliveryResult, Outcome, Reason
 from jobs.engine.tell import tell_finished
 from jobs.models import Job, JobExecution
@@ -30,7 +35,11 @@ BATCH = 500
 _STATUS = {Outcome.SUCCESS: Status.SUCCESS, Outcome.FAILED: Status.FAILED}
 _COLUMNS = (
     "status", "reason", "started_at", "completed_at", "duration_seconds", "response_status",
-    "error_message", "output", "overrides", "deadline_at",
+    "error_message", "output", "attempt", "overrides", "deadline_at",
+)  # fmt: skip
+_RETRY_COLUMNS: Final = (
+    "status", "reason", "response_status", "error_message", "output", "attempt", "available_at",
+    "claim_token", "claimed_by", "deadline_at",
 )  # fmt: skip
 
 
@@ -40,6 +49,7 @@ class Recorded:
 
     success: int = 0
     failed: int = 0
+    retried: int = 0
     released: int = 0
     stale: int = 0
 
@@ -52,13 +62,16 @@ def record(results: Sequence[DeliveryResult], *, now: datetime) -> Recorded:
         unsent = [result for result in mine if result.outcome is Outcome.NOT_SENT]
         ended = [result for result in mine if result.outcome is not Outcome.NOT_SENT]
         _release(unsent)
-        runs = _finish(ended)
+        again, last = _split(ended)
+        _queue_again(again, now=now)
+        runs = _finish(last)
         _note_on_jobs(runs)
         tell_finished(runs, now=now)
     succeeded = sum(run.status == Status.SUCCESS for run in runs)
     return Recorded(
         success=succeeded,
         failed=len(runs) - succeeded,
+        retried=len(again),
         released=len(unsent),
         stale=len(results) - len(mine),
     )
@@ -79,8 +92,12 @@ def _still_mine(results: Sequence[DeliveryResult]) -> list[DeliveryResult]:
 def _accepts(status: str, reason: str, result: DeliveryResult) -> bool:
     if status == Status.RUNNING:
         return True
-    was_supposed = status == Status.FAILED and reason == Reason.INTERRUPTED
-    return was_supposed and result.reason != Reason.INTERRUPTED and result.outcome is not Outcome.NOT_SENT
+    if reason != Reason.INTERRUPTED or result.reason is Reason.INTERRUPTED:
+        return False
+    if status == Status.QUEUED:
+        # The next attempt waits already; only an end makes it needless.
+        return result.outcome is Outcome.SUCCESS
+    return status == Status.FAILED and result.outcome is not Outcome.NOT_SENT
 
 
 def _release(results: Sequence[DeliveryResult]) -> None:
@@ -91,22 +108,65 @@ def _release(results: Sequence[DeliveryResult]) -> None:
         )
 
 
-def _finish(results: Sequence[DeliveryResult]) -> list[JobExecution]:
-    """Write the results; the runs as they are now, with their jobs."""
+_Ended = list[tuple[JobExecution, DeliveryResult]]
+
+
+def _split(results: Sequence[DeliveryResult]) -> tuple[_Ended, _Ended]:
+    """Those with another attempt before them, and those that have ended; with their rows and jobs."""
     if not results:
-        return []
+        return [], []
     by_id = {result.execution_id: result for result in results}
-    runs = list(
-        JobExecution.objects.filter(pk__in=list(by_id)).select_related("job").defer("overrides", "output")
-    )
+    rows = JobExecution.objects.filter(pk__in=list(by_id)).select_related("job").defer("overrides", "output")
+    again: _Ended = []
+    last: _Ended = []
+    for row in rows:
+        result = by_id[row.pk]
+        # A run that was given up as failed has been told of: it stays ended, whatever comes late.
+        is_repeated = row.status == Status.RUNNING and retries.may_repeat(
+            result, max_retries=row.job.max_retries, kind=row.execution_type
+        )
+        (again if is_repeated else last).append((row, result))
+    return again, last
+
+
+def _queue_again(again: _Ended, *, now: datetime) -> None:
     rows = []
-    for run in runs:
-        values = _values(by_id[run.pk])
+    for run, result in again:
+        at = now + timedelta(seconds=retries.wait_s(result))
+        is_supposed = result.reason is Reason.INTERRUPTED
+        rows.append(
+            (
+                Status.QUEUED,
+                result.reason.value,
+                result.response_status,
+                retries.note(
+                    strip_unstorable(result.error_message),
+                    attempt=result.attempt,
+                    max_retries=run.job.max_retries,
+                    next_at=at,
+                ),
+                strip_unstorable(result.output),
+                result.attempt + 1,
+                at,
+                result.claim_token if is_supposed else None,
+                "",
+                None,
+                run.pk,
+            )
+        )
+    update_each(JobExecution, _RETRY_COLUMNS, ("id",), rows)
+
+
+def _finish(ended: _Ended) -> list[JobExecution]:
+    """Write the results; the runs as they are now, with their jobs."""
+    rows = []
+    for run, result in ended:
+        values = _values(result)
         for name, value in zip(_COLUMNS, values, strict=True):
             setattr(run, name, value)
         rows.append((*values, run.pk))
     update_each(JobExecution, _COLUMNS, ("id",), rows)
-    return runs
+    return [run for run, _ in ended]
 
 
 def _values(result: DeliveryResult) -> tuple[object, ...]:
@@ -117,11 +177,18 @@ def _values(result: DeliveryResult) -> tuple[object, ...]:
         result.completed_at,
         result.duration_s,
         result.response_status,
-        strip_unstorable(result.error_message),
+        strip_unstorable(_final_text(result)),
         strip_unstorable(result.output),
+        result.attempt,
         "",
         None,
     )
+
+
+def _final_text(result: DeliveryResult) -> str:
+    if result.outcome is Outcome.FAILED and result.attempt > 1:
+        return f"After {result.attempt} attempts: {result.error_message}"
+    return result.error_message
 
 
 def _note_on_jobs(runs: Sequence[JobExecution]) -> None:

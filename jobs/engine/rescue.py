@@ -1,11 +1,13 @@
 """RESCUE: what a dead process left behind.
 
 `running` rows past their deadline have a sender that died or forgot them: nobody knows whether the
-request arrived, so they end as `failed` ("interrupted"), never sent again. The deadline decides,
-not a lost lease: a leader that lost the lease may still be waiting for answers, and records them.
+request arrived, so they end as `failed` ("interrupted"), never sent again; where the job has retries
+left they count as one attempt. The deadline decides, not a lost lease: a leader that lost the lease
+may still be waiting for answers, and records them.
 
 `queued` rows were never sent, and whoever leads next sends them: unless they are older than the
-misfire grace when it takes the lead, for then nobody wants Friday's run on Monday.
+misfire grace when it takes the lead, for then nobody wants Friday's run on Monday. A job that catches
+up does want it; what waits for its next attempt was sent in time.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from django.db import transaction
 from django.db.models import F
 
 from cronsched.core.db import DatabaseNow, locked, retry_conflicts
-from jobs.choices import Status, TriggerType
+from jobs.choices import CatchUp, Status, TriggerType
 from jobs.engine.lease import Term, prove
 from jobs.engine.messages import DeliveryResult, Outcome, Reason
 from jobs.engine.record import BATCH, record
@@ -29,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 INTERRUPTED_TEXT = (
     "Interrupted: the scheduler that sent this run stopped before the answer came. Whether the request "
-    "arrived is unknown; it is not sent again. Look at the receiver, then run the job by hand if needed."
+    "arrived is unknown. Look at the receiver, then run the job by hand if needed."
 )
 TOO_LATE_TEXT = "Not sent: the scheduler stopped before this run was sent, and too late to send it now."
 
@@ -41,13 +43,14 @@ def rescue_stuck(*, now: datetime, term: Term) -> int:
         with transaction.atomic():
             prove(term)
             stuck = JobExecution.objects.stuck(DatabaseNow())
-            rows: list[tuple[UUID, UUID, datetime]] = list(
-                stuck.values_list("pk", "claim_token", "started_at")[:BATCH]
+            rows: list[tuple[UUID, UUID, datetime, int]] = list(
+                stuck.values_list("pk", "claim_token", "started_at", "attempt")[:BATCH]
             )
         if rows:
-            done = record([_interrupted(*row, now) for row in rows], now=now)
-            total += done.failed
-            if not done.failed:
+            done = record([_interrupted(*row, now=now) for row in rows], now=now)
+            ended = done.failed + done.retried
+            total += ended
+            if not ended:
                 # Their own senders were faster: nothing of this page is stuck any more.
                 break
         if len(rows) < BATCH:
@@ -57,11 +60,14 @@ def rescue_stuck(*, now: datetime, term: Term) -> int:
     return total
 
 
-def _interrupted(pk: UUID, token: UUID, started_at: datetime, now: datetime) -> DeliveryResult:
+def _interrupted(
+    pk: UUID, token: UUID, started_at: datetime, attempt: int, *, now: datetime
+) -> DeliveryResult:
     return DeliveryResult(
         execution_id=pk,
         claim_token=token,
         outcome=Outcome.FAILED,
+        attempt=attempt,
         reason=Reason.INTERRUPTED,
         started_at=started_at,
         completed_at=now,
@@ -89,6 +95,7 @@ def _miss_batch(*, now: datetime, term: Term, grace_s: float) -> int:
             trigger_type=TriggerType.SCHEDULED,
             attempt=1,
             scheduled_for__lt=now - timedelta(seconds=grace_s),
+            job__in=Job.objects.filter(catch_up=CatchUp.SKIP),
         )
         ids = list(locked(late.order_by("available_at", "id")).values_list("pk", flat=True)[:BATCH])
         if not ids:

@@ -143,6 +143,7 @@ class _Attempt:
             started_at=self.started_at,
             completed_at=completed_at,
             duration_s=time.monotonic() - self._started_s,
+            attempt=self.delivery.attempt,
             reason=verdict.reason,
             response_status=verdict.response_status,
             error_message=verdict.error_message,

@@ -15,9 +15,10 @@ from django.db import OperationalError, transaction
 from django.db.models import F
 
 from accounts.models import User
-from cronsched.core.db import is_conflict
+from cronsched.core.db import is_conflict, retry_conflicts
+from cronsched.core.signals import tell
 from jobs.models import Job, JobExecution, UntoldRun
-from jobs.signals import job_changed, runs_finished
+from jobs.signals import JobChange, job_batch_changed, job_changed, jobs_uploaded, runs_finished
 
 logger = logging.getLogger(__name__)
 
@@ -40,14 +41,33 @@ def tell_changed(
     changes: Mapping[str, tuple[Any, Any]] | None = None,
 ) -> None:
     """Tell of a change of a job. A handler that fails costs its own rows, never the change itself."""
-    try:
-        with transaction.atomic():
-            job_changed.send(
-                sender=Job, action=action, job=job, by=by, now=now, changes=dict(changes or {}), via=via
-            )
-    except Exception as error:
-        _pass_conflict(error)
-        logger.exception("tell: a handler of job_changed failed job=%s action=%s", job.pk, action)
+    tell(
+        job_changed,
+        what=f"job_changed job={job.pk} action={action}",
+        sender=Job,
+        action=action,
+        job=job,
+        by=by,
+        now=now,
+        changes=dict(changes or {}),
+        via=via,
+    )
+
+
+def tell_batch_changed(changes: Sequence[JobChange], *, now: datetime, by: User | None, via: str) -> None:
+    """Tell of what one batch of an upload changed, in its transaction."""
+    if changes and job_batch_changed.has_listeners(Job):
+        what = f"job_batch_changed jobs={len(changes)}"
+        tell(job_batch_changed, what=what, sender=Job, changes=list(changes), by=by, now=now, via=via)
+
+
+@retry_conflicts
+def tell_uploaded(
+    *, created: int, updated: int, failed: int, now: datetime, by: User | None, via: str
+) -> None:
+    """Tell once of a whole upload."""
+    counts = {"created": created, "updated": updated, "failed": failed}
+    tell(jobs_uploaded, what=f"jobs_uploaded {counts}", sender=Job, **counts, by=by, now=now, via=via)
 
 
 def sweep_untold(*, now: datetime, limit: int = 500) -> int:

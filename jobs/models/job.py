@@ -48,6 +48,9 @@ class Job(models.Model):
     max_retries = models.PositiveSmallIntegerField(_("retries"), default=0)
     # Encrypted (cronsched.core.crypto); never shown again.
     signing_secret = models.TextField(blank=True, default="", editable=False)
+    # After a change the earlier one signs too, for as long as jobs.engine.signing.OVERLAP.
+    previous_signing_secret = models.TextField(blank=True, default="", editable=False)
+    signing_secret_changed_at = models.DateTimeField(null=True, editable=False)
 
     category = models.ForeignKey(
         "taxonomy.JobCategory", on_delete=models.PROTECT, related_name="jobs", verbose_name=_("category")

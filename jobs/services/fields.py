@@ -23,6 +23,7 @@ from django.core.validators import validate_email
 from cronsched.core.http.guard import AddressPolicy, check_url
 from cronsched.core.text import clean_name, is_storable
 from jobs import schedule
+from jobs.choices import CatchUp
 
 NAME_MAX: Final = 255
 URL_MAX: Final = 500
@@ -30,6 +31,7 @@ GITHUB_MAX: Final = 255
 EMAIL_MAX: Final = 254  # RFC 5321 gives a path 256 characters, the two brackets among them
 TOKEN_MAX: Final = 500
 TIMEOUT_MAX_S: Final = 3600
+RETRIES_MAX: Final = 10
 # Far beyond real metadata, and below where Python's encoders run out of stack.
 METADATA_DEPTH_MAX: Final = 64
 
@@ -92,12 +94,24 @@ def shape_flag(field: str, value: Any) -> bool:
 
 
 def shape_seconds(field: str, value: Any) -> int | None:
+    whole = _whole(value)
+    if value is not None and whole is None:
+        raise Refused(f"{field} must be a whole number of seconds, or null.")
+    return whole
+
+
+def shape_count(field: str, value: Any) -> int:
+    whole = _whole(value)
+    if whole is None:
+        raise Refused(f"{field} must be a whole number.")
+    return whole
+
+
+def _whole(value: Any) -> int | None:
     # JSON has one kind of number, so that 30.0 is 30; bool is an int to Python alone.
     if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-        raise Refused(f"{field} must be a whole number of seconds, or null.")
-    return value
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def shape_object(field: str, value: Any) -> dict[str, Any]:
@@ -214,6 +228,16 @@ def check_workflow(field: str, value: str) -> None:
 def check_seconds(field: str, value: int | None) -> None:
     if value is not None and not 1 <= value <= TIMEOUT_MAX_S:
         raise Refused(f"{field} must be from 1 to {TIMEOUT_MAX_S} seconds.")
+
+
+def check_retries(field: str, value: int) -> None:
+    if not 0 <= value <= RETRIES_MAX:
+        raise Refused(f"{field} must be from 0 to {RETRIES_MAX}.")
+
+
+def check_catch_up(field: str, value: str) -> None:
+    if value not in CatchUp.values:
+        raise Refused(f"{field} must be one of: {', '.join(CatchUp.values)}.")
 
 
 def check_emails(field: str, value: list[str]) -> None:

@@ -15,7 +15,7 @@ from django.db.models.functions import Concat
 
 from cronsched.core.clock import scheduler_date
 from cronsched.core.db import locked, retry_conflicts, update_each
-from jobs.choices import PausedReason
+from jobs.choices import PausedReason, Status
 from jobs.engine import slots
 from jobs.engine.tell import tell_changed
 from jobs.models import Job
@@ -68,8 +68,7 @@ def expire_jobs(*, now: datetime) -> int:
 def _expire_batch(*, today: date, now: datetime) -> int:
     with transaction.atomic():
         jobs = list(locked(Job.objects.expired(today).order_by("pk"))[:BATCH])
-        for job in jobs:
-            _account_for_due(job, now)
+        _account_for_due(jobs, now)
         by_day: dict[date | None, list[Job]] = defaultdict(list)
         for job in jobs:
             by_day[job.end_date].append(job)
@@ -80,12 +79,11 @@ def _expire_batch(*, today: date, now: datetime) -> int:
     return len(jobs)
 
 
-def _account_for_due(job: Job, now: datetime) -> None:
+def _account_for_due(jobs: list[Job], now: datetime) -> None:
     """What came due on the last days while no scheduler ran is missed: no slot vanishes with its job."""
-    overtaken = overtaken_run(job, now=now)
-    if overtaken is not None:
-        record_overtaken(overtaken, now=now)
-        Job.objects.filter(pk=job.pk).update(last_status=job.last_status)
+    overtaken = record_overtaken([run for job in jobs if (run := overtaken_run(job, now=now))], now=now)
+    if overtaken:
+        Job.objects.filter(pk__in=[job.pk for job in overtaken]).update(last_status=Status.MISSED)
 
 
 def _switch_off(jobs: list[Job], reason: PausedReason, note: str, now: datetime) -> None:

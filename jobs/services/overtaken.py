@@ -6,11 +6,12 @@ scheduler ran) belonged to the earlier schedule: it is recorded as missed, so th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta
-
-from django.db.models import Q
+from uuid import UUID
 
 from cronsched.core.clock import scheduler_zone
+from cronsched.core.db import insert_each
 from jobs import schedule
 from jobs.choices import Status, TriggerType
 from jobs.engine.messages import Reason
@@ -35,7 +36,7 @@ def overtaken_run(job: Job, *, now: datetime) -> JobExecution | None:
     except (schedule.CronError, schedule.ZoneError):
         return None
     last = schedule.last_slot(expression, zone=zone, first=first, until=until)
-    if last is None or JobExecution.objects.filter(Q(job=job, scheduled_for=first)).exists():
+    if last is None:
         return None
     count = schedule.count_slots(expression, zone=zone, first=first, until=until)
     return JobExecution(
@@ -55,11 +56,29 @@ def overtaken_run(job: Job, *, now: datetime) -> JobExecution | None:
     )
 
 
-def record_overtaken(run: JobExecution, *, now: datetime) -> None:
-    """Insert the row and tell of it, in the transaction of the edit."""
-    run.job.last_status = Status.MISSED
-    run.save(force_insert=True)
-    tell_finished([run], now=now)
+def record_overtaken(runs: Sequence[JobExecution], *, now: datetime) -> list[Job]:
+    """Insert the rows and tell of them, in the transaction of the edits. A slot that has its row keeps it.
+
+    The jobs of the rows that were inserted, their `last_status` set but not stored: the caller
+    writes these jobs anyway.
+    """
+    if not runs:
+        return []
+    had = _slots_with_rows(runs)
+    new = [run for run in runs if (run.job_id, run.scheduled_for) not in had]
+    for run in new:
+        run.job.last_status = Status.MISSED
+    insert_each(new)
+    tell_finished(new, now=now)
+    return [run.job for run in new]
+
+
+def _slots_with_rows(runs: Sequence[JobExecution]) -> set[tuple[UUID, datetime]]:
+    rows = JobExecution.objects.filter(
+        job_id__in=[run.job_id for run in runs],
+        scheduled_for__in={run.scheduled_for for run in runs},
+    )
+    return set(rows.values_list("job_id", "scheduled_for"))
 
 
 def _last_moment(job: Job) -> datetime:

@@ -19,6 +19,7 @@ from accounts.models import User
 from cronsched.core.clock import scheduler_date
 from cronsched.core.errors import InvalidInput
 from cronsched.core.text import name_key
+from jobs.choices import CatchUp
 from jobs.models import Job
 from jobs.services import fields
 from jobs.services.fields import Refused
@@ -42,6 +43,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "name": Rule(fields.shape_name, fields.check_name),
     "cron_expression": Rule(fields.shape_cron, fields.check_cron),
     "timezone": Rule(fields.shape_optional_text, fields.check_zone, ""),
+    "catch_up": Rule(fields.shape_text, fields.check_catch_up, CatchUp.SKIP.value),
     "end_date": Rule(fields.shape_date),
     "is_active": Rule(fields.shape_flag, default=True),
     "target_url": Rule(fields.shape_optional_text, fields.check_url_target, ""),
@@ -50,6 +52,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "github_workflow_name": Rule(fields.shape_optional_text, fields.check_workflow, ""),
     "metadata": Rule(fields.shape_object, default={}),
     "timeout_seconds": Rule(fields.shape_seconds, fields.check_seconds, None),
+    "max_retries": Rule(fields.shape_count, fields.check_retries, 0),
     "enable_email_notifications": Rule(fields.shape_flag, default=False),
     "notification_emails": Rule(fields.shape_emails, fields.check_emails, []),
     "notify_on_success": Rule(fields.shape_flag, default=False),
@@ -181,6 +184,9 @@ class _Cleaning:
             return
         given = self.data[field]
         try:
+            if isinstance(given, Refused):
+                # A cell that could not even be read: its fault is told among the others.
+                raise given
             if self._is_kept_null(field, given):
                 return
             value = rule.shape(field, given)

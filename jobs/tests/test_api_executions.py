@@ -44,41 +44,6 @@ def at(hour: int, **values: Any) -> JobExecution:
     return run
 
 
-# ---- who may ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("path", "status"),
-    [
-        ("/executions", 200),
-        ("/executions/", 200),
-        ("/executions/{run}", 200),
-        (f"/executions/{NOWHERE}", 404),
-        ("/executions/nothing", 404),
-        ("/executions/statistics", 200),
-        ("/jobs/{job}/executions", 200),
-        ("/jobs/{job}/executions/", 200),
-        (f"/jobs/{NOWHERE}/executions", 404),
-        ("/jobs/nothing/executions?status=nonsense", 404),
-        ("/jobs/{job}/executions/stats", 200),
-        (f"/jobs/{NOWHERE}/executions/stats", 404),
-        ("/jobs/{job}/executions/{run}", 200),
-        ("/jobs/{job}/executions/{of_another}", 404),
-        ("/jobs/{job}/executions/nothing", 404),
-        (f"/jobs/{NOWHERE}/executions/{{run}}", 404),
-    ],
-)
-def test_every_role_reads_and_nobody_else(
-    request: pytest.FixtureRequest, job: Job, path: str, status: int
-) -> None:
-    ids = {"job": job.pk, "run": at(1, job=job).pk, "of_another": at(1).pk}
-    clients = [request.getfixturevalue(f"{role}_api") for role in ("anonymous", "viewer", "user", "admin")]
-
-    answers = [client.get(path.format(**ids)) for client in clients]
-
-    assert [answer.status_code for answer in answers] == [401, status, status, status]
-
-
 @pytest.mark.parametrize("path", ["/executions", f"/executions/{NOWHERE}", f"/jobs/{NOWHERE}/executions"])
 @pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
 def test_history_is_not_written(admin_api: Any, path: str, method: str) -> None:

@@ -15,7 +15,6 @@ from taxonomy.tests.factories import CategoryFactory, TeamFactory
 
 pytestmark = pytest.mark.django_db
 NOWHERE = str(uuid.UUID(int=1))
-ROLES = ("anonymous", "viewer", "other", "user", "admin")
 JOB_KEYS = {
     "id",
     "name",
@@ -71,43 +70,6 @@ def noon() -> Iterator[None]:
 
 
 # ---- who may ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "body", "statuses"),
-    [
-        ("get", "/jobs", None, (401, 200, 200, 200, 200)),
-        ("get", "/jobs/", None, (401, 200, 200, 200, 200)),
-        ("post", "/jobs", payload(), (401, 403, 201, 400, 400)),  # the second has taken the name
-        ("post", "/jobs", {}, (401, 403, 400, 400, 400)),
-        ("get", "/jobs/{id}", None, (401, 200, 200, 200, 200)),
-        ("get", f"/jobs/{NOWHERE}", None, (401, 404, 404, 404, 404)),
-        ("get", "/jobs/not-an-id", None, (401, 404, 404, 404, 404)),
-        ("put", "/jobs/{id}", {"name": "New"}, (401, 403, 403, 200, 200)),
-        ("patch", "/jobs/{id}", {"name": "New"}, (401, 403, 403, 200, 200)),
-        ("put", "/jobs/{id}/", {"name": ""}, (401, 403, 403, 400, 400)),
-        ("put", f"/jobs/{NOWHERE}", {"name": ""}, (401, 403, 404, 404, 404)),
-        ("delete", f"/jobs/{NOWHERE}", None, (401, 403, 404, 404, 404)),
-        ("delete", "/jobs/{id}", None, (401, 403, 403, 200, 404)),
-        ("post", "/jobs/{id}/execute", None, (401, 403, 403, 200, 200)),
-        ("post", "/jobs/{id}/execute", {"ref": 1}, (401, 403, 403, 400, 400)),
-        ("post", "/jobs/nothing/execute", None, (401, 403, 404, 404, 404)),
-        ("get", "/jobs/{id}/execute", None, (405, 405, 405, 405, 405)),
-        ("delete", "/jobs", None, (405, 405, 405, 405, 405)),
-    ],
-)
-def test_who_may_do_what(
-    request: pytest.FixtureRequest,
-    mine: Job,
-    method: str,
-    path: str,
-    body: Any,
-    statuses: tuple[int, ...],
-) -> None:
-    where = path.format(id=mine.pk)
-    clients = [request.getfixturevalue(f"{role}_api") for role in ROLES]
-
-    assert tuple(getattr(client, method)(where, body).status_code for client in clients) == statuses
 
 
 def test_ownerless_job_is_an_admins(user_api: Any, admin_api: Any) -> None:

@@ -10,6 +10,7 @@ import pytest
 from django.db import OperationalError, connections
 
 from cronsched.core.http.guard import AddressPolicy
+from cronsched.testing.http_sink import Reply
 from jobs.engine import recorder as recorder_module
 from jobs.engine.config import EngineConfig
 from jobs.engine.loop import Engine
@@ -59,11 +60,11 @@ def finish(engine: Engine) -> None:
         engine.recorder.stop(10)
 
 
-def settle(engine: Engine) -> None:
+def settle(engine: Engine, *, of: tuple[str, ...] = ("queued", "running")) -> None:
     """Wait until nothing is in flight."""
     for _ in range(200):
         engine._freed.clear()
-        if not JobExecution.objects.filter(status__in=("queued", "running")).exists():
+        if not JobExecution.objects.filter(status__in=of).exists():
             return
         engine._freed.wait(0.1)
     raise AssertionError("runs are still in flight")
@@ -128,6 +129,24 @@ def test_the_target_changed_by_the_api_is_called_at_the_next_tick(
     finish(engine)
 
     assert [call.path for call in http_sink.calls] == ["/new"]
+
+
+def test_a_run_with_retries_is_sent_until_it_succeeds_under_one_id(engine, clock, http_sink):
+    http_sink.on("/hook", Reply(status=503, headers={"Retry-After": "20"}), Reply(drop=True), Reply())
+    job = JobFactory(target_url=http_sink.url("/hook"), max_retries=5, cron_expression="0 * * * *")
+
+    engine.tick()
+    for attempt, waited_s in ((1, 19), (1, 25), (2, 10)):
+        settle(engine, of=("running",))
+        assert len(http_sink.calls) == attempt
+        clock.now += timedelta(seconds=waited_s)
+        engine.tick()
+    http_sink.wait_for(3, 5)
+    finish(engine)
+
+    row = job.executions.get()
+    assert (row.status, row.attempt, row.response_status, row.error_message) == ("success", 3, 200, "")
+    assert {call.headers["webhook-id"] for call in http_sink.calls} == {str(row.pk)}
 
 
 def test_a_target_that_is_not_allowed_fails_with_the_way_out(engine, clock):

@@ -12,7 +12,7 @@ from accounts.tests.factories import UserFactory
 from cronsched.core.errors import DomainError, InvalidInput, NotFound
 from jobs.choices import PausedReason, Status, TriggerType
 from jobs.models import Job, JobExecution, UntoldRun
-from jobs.services import lifecycle
+from jobs.services import history
 from jobs.services.lifecycle import create_job, delete_job, pause_job, resume_job, update_job
 from jobs.services.validation import Lookups
 from jobs.signals import job_changed, runs_finished
@@ -440,11 +440,11 @@ def test_delete_twice_is_not_found() -> None:
 
 
 def test_delete_names_what_it_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
-    relation = lifecycle._pointing_at_runs()[0]
+    relation = history._pointing_at_runs()[0]
     monkeypatch.setattr(relation, "on_delete", "something new")
 
     with pytest.raises(NotImplementedError):
-        lifecycle._delete_runs(JobFactory())
+        history.delete_runs(JobFactory().executions.all())
 
 
 # ---- at once, for real --------------------------------------------------------------------------

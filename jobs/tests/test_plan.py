@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 from datetime import date, datetime, timedelta
 
 import pytest
-from django.db import IntegrityError, connection
+from django.db import IntegrityError, OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 
 from cronsched.core.db import DatabaseNow
@@ -194,6 +195,47 @@ def test_a_broken_job_is_switched_off_with_the_reason_and_harms_no_other(plan_at
     assert (job.is_active, job.next_run_at, job.paused_reason) == (False, None, "broken")
     assert job.paused_note
     assert slots_of(other) == [(NOON, "queued")]
+
+
+def test_a_column_that_cannot_be_read_switches_its_job_off_and_harms_no_other(plan_at):
+    """By hand in SQL, on a database that takes it."""
+    if connection.vendor != "sqlite":
+        pytest.skip("only SQLite stores what is no date")
+    poison, other = JobFactory(), JobFactory()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE jobs_job SET end_date = '2026-02-31' WHERE id = %s", [poison.pk.hex])
+
+    done = plan_at(NOON)
+
+    row = Job.objects.values("is_active", "next_run_at", "paused_reason", "paused_note").get(pk=poison.pk)
+    assert (done.broken, done.queued) == (1, 1)
+    assert (row["is_active"], row["next_run_at"], row["paused_reason"]) == (False, None, "broken")
+    assert row["paused_note"].startswith("It could not be planned")
+    assert slots_of(other) == [(NOON, "queued")]
+
+
+@pytest.mark.parametrize(
+    ("error", "raised"),
+    [(OperationalError("database is locked"), True), (OperationalError(1021, "Disk full"), False)],
+)
+def test_a_database_that_refuses_for_reasons_of_its_own_switches_no_job_off(
+    plan_at, monkeypatch, error, raised
+):
+    job, other = JobFactory(), JobFactory()
+    rows_for = plan._rows_for
+
+    def refuse(decisions, **options):
+        if any(decision.job.pk == job.pk for decision in decisions):
+            raise error
+        return rows_for(decisions, **options)
+
+    monkeypatch.setattr(plan, "_rows_for", refuse)
+    with pytest.raises(OperationalError) if raised else contextlib.nullcontext():
+        plan_at(NOON)
+
+    job.refresh_from_db()
+    assert (job.is_active, job.next_run_at) == (True, NOON)
+    assert slots_of(other) == ([] if raised else [(NOON, "queued")])
 
 
 def test_a_superseded_leader_plans_nothing(term, engine_config):

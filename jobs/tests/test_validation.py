@@ -90,7 +90,9 @@ def test_all_faults_are_told_at_once() -> None:
 
 
 def test_unknown_keys_are_ignored() -> None:
-    assert "colour" not in clean(colour="red", id="x", next_run_at="now", signing_secret="s", max_retries=9)
+    assert "colour" not in clean(
+        colour="red", id="x", next_run_at="now", signing_secret="s", schedule_version=9
+    )
 
 
 GOOD = [
@@ -113,6 +115,9 @@ GOOD = [
     ("timeout_seconds", 1, 1),
     ("timeout_seconds", 3600.0, 3600),
     ("timeout_seconds", None, None),
+    ("max_retries", 0, 0),
+    ("max_retries", 10.0, 10),
+    ("catch_up", " latest ", "latest"),
     ("notification_emails", ["a@example.com"], ["a@example.com"]),
     ("notification_emails", " a@example.com, b@example.com,,", ["a@example.com", "b@example.com"]),
     ("notification_emails", ["a@example.com", "A@Example.com", " "], ["a@example.com"]),
@@ -162,6 +167,13 @@ BAD = [
     ("timeout_seconds", "30", "timeout_seconds must be a whole number of seconds, or null."),
     ("timeout_seconds", True, "timeout_seconds must be a whole number of seconds, or null."),
     ("timeout_seconds", 1.5, "timeout_seconds must be a whole number of seconds, or null."),
+    ("max_retries", -1, "max_retries must be from 0 to 10."),
+    ("max_retries", 11, "max_retries must be from 0 to 10."),
+    ("max_retries", None, "max_retries must be a whole number."),
+    ("max_retries", "3", "max_retries must be a whole number."),
+    ("max_retries", True, "max_retries must be a whole number."),
+    ("catch_up", "sometimes", "catch_up must be one of: skip, latest, all."),
+    ("catch_up", None, "catch_up is required."),
     ("notification_emails", [1], "notification_emails must be a list of e-mail addresses."),
     ("notification_emails", {"a": 1}, "notification_emails must be a list of e-mail addresses."),
     ("notification_emails", ["x@"], "notification_emails holds what is no e-mail address: x@."),

@@ -13,21 +13,27 @@ from accounts.models import User
 from accounts.roles import may_view_user
 from cronsched.core.api.fields import ContractModelSerializer
 from cronsched.core.api.routers import route
-from cronsched.core.api.schema import envelope
+from cronsched.core.api.schema import at_least_one, envelope, said
 from cronsched.core.api.viewsets import SIGNED_IN, ContractViewSet, Right
 from notifications.models import NotificationPreferences
-from notifications.services import PREFERENCES, get_preferences, update_preferences
+from notifications.services.preferences import PREFERENCES, get_preferences, update_preferences
 
 
 class PreferencesSerializer(ContractModelSerializer):
-    request_schema: ClassVar[dict[str, Any]] = {"minProperties": 1}
+    request_schema: ClassVar[dict[str, Any]] = at_least_one(*PREFERENCES)
 
     class Meta:
         model = NotificationPreferences
         fields = PREFERENCES
 
 
-_ANSWER = envelope("PreferencesAnswer", message=serializers.CharField(), preferences=PreferencesSerializer())
+def _answer(done: str) -> serializers.Serializer[Any]:
+    message = f"Notification preferences {done} successfully"
+    return envelope(
+        f"{done.capitalize()}Preferences", message=said(message), preferences=PreferencesSerializer()
+    )
+
+
 _OWN = Right(
     role=SIGNED_IN.role,
     owner=lambda user, found: may_view_user(user, user_id=found.pk),
@@ -43,11 +49,11 @@ class PreferencesViewSet(ContractViewSet):
     not_found_message = "No user found with ID: {id}"
     rights = {"notification_preferences": _OWN, "update_notification_preferences": _OWN}
 
-    @extend_schema(responses=_ANSWER)
+    @extend_schema(responses=_answer("retrieved"))
     def notification_preferences(self, request: Request, pk: str) -> Response:
         return self._answer(get_preferences(self.get_object()), "retrieved")
 
-    @extend_schema(request=PreferencesSerializer, responses=_ANSWER)
+    @extend_schema(request=PreferencesSerializer, responses=_answer("updated"))
     def update_notification_preferences(self, request: Request, pk: str) -> Response:
         """Partial: what is not sent stays."""
         user = self.get_object()

@@ -5,7 +5,7 @@ import pytest
 from cronsched.core import clock, crypto
 from cronsched.testing.fixtures_admin import errors_of
 from notifications.models import Notification, NotificationPreferences, SlackSettings
-from notifications.services import masked_webhook_url
+from notifications.services.slack_settings import masked_webhook_url
 
 pytestmark = pytest.mark.django_db
 

@@ -1,16 +1,24 @@
 from __future__ import annotations
 
+import threading
+
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 
+from accounts.services import delete_user, register_user, update_user
 from accounts.tests.factories import UserFactory
 from jobs.engine.tell import tell_changed, tell_finished
 from jobs.models import Job, UntoldRun
 from jobs.signals import job_changed
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 from notifications import handlers
+from notifications.inapp import Notice, post
 from notifications.models import Notification
+from notifications.services.notices import mark_read
+from notifications.services.slack_settings import update_slack_settings
+from taxonomy.services import create_category, create_team, disable_category, update_team
+from taxonomy.tests.factories import CategoryFactory, TeamFactory
 
 pytestmark = [pytest.mark.django_db, pytest.mark.databases]
 
@@ -71,7 +79,7 @@ def test_one_unread_notice_per_job_is_brought_up_to_date():
 def test_a_notice_that_was_read_stays_and_a_new_one_comes():
     job = JobFactory()
     tell_finished([ExecutionFactory(job=job, failed=True)], now=NOON)
-    Notification.objects.update(is_read=True)
+    mark_read(user=job.created_by, now=NOON)
 
     tell_finished([ExecutionFactory(job=job, failed=True)], now=NOON)
 
@@ -134,3 +142,100 @@ def test_a_run_that_could_not_be_told_is_kept(monkeypatch):
     tell_finished([run], now=NOON)
 
     assert UntoldRun.objects.get().pk == run.pk
+
+
+# ---- what admins hear of -----------------------------------------------------------------------------
+
+URL = "https://hooks.slack.com/services/T000/B000/abcdefghijklmnop"
+
+
+@pytest.mark.parametrize(
+    ("change", "title", "message"),
+    [
+        (
+            lambda by: create_category(name="Reports", by=by, now=NOON),
+            "Category Reports was created",
+            "By boss.",
+        ),
+        (
+            lambda by: create_team(name="Ops", slack_handle="@ops", by=None, now=NOON),
+            "PIC team Ops was created",
+            "By a command.",
+        ),
+        (
+            lambda by: update_team(TeamFactory(name="Ops"), data={"slack_handle": "@dev"}, by=by, now=NOON),
+            "PIC team Ops was updated",
+            "By boss. slack_handle: @team → @dev",
+        ),
+        (
+            lambda by: disable_category(CategoryFactory(slug="old", name="Old"), by=by, now=NOON),
+            "Category Old was disabled",
+            "By boss. is_active: yes → no",
+        ),
+        (
+            lambda by: register_user(
+                username="new", email="new@example.com", password="secret1", by=by, now=NOON
+            ),
+            "User new was created",
+            "By boss.",
+        ),
+        (
+            lambda by: update_user(
+                UserFactory(username="uma", email="a@example.com"),
+                changes={"email": "b@example.com", "password": "secret1"},
+                by=by,
+                now=NOON,
+            ),
+            "User uma was updated",
+            "By boss. email: a@example.com → b@example.com; password: *** → ***",
+        ),
+        (
+            lambda by: delete_user(UserFactory(username="uma", admin=True), by=by, now=NOON),
+            "User uma was deleted",
+            "By boss.",
+        ),
+        (
+            lambda by: update_slack_settings(data={"webhook_url": URL, "channel": "#ops"}, by=by, now=NOON),
+            "Slack settings were changed",
+            "By boss. webhook_url: – → https://hooks.slack.com/…mnop; channel: – → #ops",
+        ),
+    ],
+)
+def test_admins_hear_what_changes_the_installation(change, title, message):
+    boss = UserFactory(username="boss", admin=True)
+    UserFactory(username="second", admin=True)
+    UserFactory(username="gone", admin=True, inactive=True)
+    UserFactory(username="reader", viewer=True)
+
+    change(boss)
+
+    assert told() == {(name, "info", title) for name in ("boss", "second")}
+    assert set(Notification.objects.values_list("message", flat=True)) == {message}
+
+
+def test_nobody_hears_of_an_update_that_changes_nothing():
+    boss = UserFactory(admin=True, email="boss@example.com")
+    update_slack_settings(data={"channel": ""}, by=boss, now=NOON)
+    update_user(boss, changes={"email": "boss@example.com"}, by=boss, now=NOON)
+
+    assert not Notification.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_who_post_of_one_topic_at_once_leave_one_notice(close_thread_connections):
+    user = UserFactory()
+    notice = Notice(user_id=user.pk, type="info", topic="of this", title="t", message="m")
+    together = threading.Barrier(2)
+
+    def tell() -> None:
+        together.wait()
+        with transaction.atomic():
+            post([notice], now=NOON)
+
+    threads = [threading.Thread(target=lambda: (tell(), connection.close())) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [row.count for row in Notification.objects.all()] == [2]

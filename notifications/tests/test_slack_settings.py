@@ -7,7 +7,11 @@ import pytest
 from cronsched.core import crypto
 from cronsched.core.errors import InvalidInput
 from notifications.models import SlackSettings
-from notifications.services import get_slack_settings, masked_webhook_url, update_slack_settings
+from notifications.services.slack_settings import (
+    get_slack_settings,
+    masked_webhook_url,
+    update_slack_settings,
+)
 
 pytestmark = pytest.mark.django_db
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db.models import QuerySet
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiExample, extend_schema
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from accounts.roles import may_manage
 from cronsched.core.api.fields import ContractModelSerializer, ContractSerializer, FlagField, TextField
 from cronsched.core.api.params import read_bool
-from cronsched.core.api.schema import ErrorSerializer, envelope, query
+from cronsched.core.api.schema import at_least_one, envelope, query, refusal, said
 from cronsched.core.api.viewsets import SIGNED_IN, ContractViewSet, Right
 from taxonomy import services
 from taxonomy.models import JobCategory, PicTeam
@@ -22,9 +22,12 @@ from taxonomy.services import NAME_MAX
 from taxonomy.slugs import SLUG_MAX
 
 ADMIN = Right(role=may_manage)
-_MESSAGE = serializers.CharField()
 _JOBS_UPDATED = serializers.IntegerField(help_text="How many jobs show a new slug now.")
 _INACTIVE = query("include_inactive", OpenApiTypes.BOOL, "Disabled ones, too: honoured for admins only.")
+
+
+def _taken(label: str, slug: str) -> dict[int, OpenApiResponse]:
+    return refusal(409, "Duplicate slug", f'{label} slug "{slug}" already exists.', field="slug")
 
 
 class CategorySerializer(ContractModelSerializer):
@@ -44,7 +47,9 @@ class TeamSerializer(ContractModelSerializer):
 class CategoryInputSerializer(ContractSerializer):
     name = TextField(max_length=NAME_MAX)
     slug = TextField(
-        required=False, allow_null=True, max_length=SLUG_MAX, help_text="From the name where absent."
+        required=False,
+        allow_null=True,
+        help_text=f"From the name where absent; cut to {SLUG_MAX} characters.",
     )
 
 
@@ -53,11 +58,15 @@ class TeamInputSerializer(CategoryInputSerializer):
 
 
 class CategoryChangesSerializer(ContractSerializer):
+    request_schema: ClassVar[dict[str, Any]] = at_least_one("name", "is_active")
+
     name = TextField(required=False, max_length=NAME_MAX, help_text="A new name moves the slug.")
     is_active = FlagField(required=False)
 
 
 class TeamChangesSerializer(CategoryChangesSerializer):
+    request_schema: ClassVar[dict[str, Any]] = at_least_one("name", "is_active", "slack_handle")
+
     slack_handle = TextField(required=False, max_length=NAME_MAX)
 
 
@@ -87,8 +96,8 @@ class CategoryViewSet(_TaxonViewSet):
     @extend_schema(
         request=CategoryInputSerializer,
         responses={
-            201: envelope("CreatedCategory", message=_MESSAGE, category=CategorySerializer()),
-            409: ErrorSerializer,
+            201: envelope("CreatedCategory", message=said("Category created"), category=CategorySerializer()),
+            **_taken("Category", "month-end"),
         },
         examples=[OpenApiExample("By name", {"name": "Month end"}, request_only=True)],
     )
@@ -104,11 +113,11 @@ class CategoryViewSet(_TaxonViewSet):
         responses={
             200: envelope(
                 "UpdatedCategory",
-                message=_MESSAGE,
+                message=said("Category updated"),
                 category=CategorySerializer(),
                 jobs_updated=_JOBS_UPDATED,
             ),
-            409: ErrorSerializer,
+            **_taken("Category", "quarter-end"),
         },
         examples=[OpenApiExample("Rename", {"name": "Quarter end"}, request_only=True)],
     )
@@ -119,7 +128,14 @@ class CategoryViewSet(_TaxonViewSet):
             message="Category updated", category=self.show(done.category), jobs_updated=done.jobs_updated
         )
 
-    @extend_schema(responses=envelope("DisabledCategory", message=_MESSAGE, category=CategorySerializer()))
+    @extend_schema(
+        responses={
+            200: envelope(
+                "DisabledCategory", message=said("Category disabled"), category=CategorySerializer()
+            ),
+            **refusal(400, "Invalid category", 'The "General" category cannot be disabled.'),
+        }
+    )
     def destroy(self, request: Request, pk: str) -> Response:
         """Disables it; jobs that have it keep it."""
         category = services.disable_category(self.get_object(), by=self.user, now=self.now)
@@ -141,8 +157,8 @@ class TeamViewSet(_TaxonViewSet):
     @extend_schema(
         request=TeamInputSerializer,
         responses={
-            201: envelope("CreatedTeam", message=_MESSAGE, pic_team=TeamSerializer()),
-            409: ErrorSerializer,
+            201: envelope("CreatedTeam", message=said("PIC team created"), pic_team=TeamSerializer()),
+            **_taken("PIC team", "devops"),
         },
         examples=[
             OpenApiExample("By name", {"name": "DevOps", "slack_handle": "@devops"}, request_only=True)
@@ -163,9 +179,12 @@ class TeamViewSet(_TaxonViewSet):
         request=TeamChangesSerializer,
         responses={
             200: envelope(
-                "UpdatedTeam", message=_MESSAGE, pic_team=TeamSerializer(), jobs_updated=_JOBS_UPDATED
+                "UpdatedTeam",
+                message=said("PIC team updated"),
+                pic_team=TeamSerializer(),
+                jobs_updated=_JOBS_UPDATED,
             ),
-            409: ErrorSerializer,
+            **_taken("PIC team", "platform"),
         },
         examples=[OpenApiExample("Another handle", {"slack_handle": "@platform"}, request_only=True)],
     )
@@ -176,7 +195,9 @@ class TeamViewSet(_TaxonViewSet):
             message="PIC team updated", pic_team=self.show(done.pic_team), jobs_updated=done.jobs_updated
         )
 
-    @extend_schema(responses=envelope("DisabledTeam", message=_MESSAGE, pic_team=TeamSerializer()))
+    @extend_schema(
+        responses=envelope("DisabledTeam", message=said("PIC team disabled"), pic_team=TeamSerializer())
+    )
     def destroy(self, request: Request, pk: str) -> Response:
         """Disables it; jobs that have it keep it."""
         team = services.disable_team(self.get_object(), by=self.user, now=self.now)

@@ -17,7 +17,7 @@ Environ = dict[str, Any]
 Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 # What a multipart form adds to the file that it carries.
-_FORM_SLACK = 65_536
+FORM_SLACK = 65_536
 
 
 def with_measured_bodies(application: Application) -> Application:
@@ -30,7 +30,7 @@ def with_measured_bodies(application: Application) -> Application:
         is_chunked = "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower()
         # Only a server that ends the stream by itself may be read without a length.
         if is_chunked and environ.get("wsgi.input_terminated") and not environ.get("CONTENT_LENGTH"):
-            most = max(settings.DATA_UPLOAD_MAX_MEMORY_SIZE, settings.UPLOAD_MAX_BYTES + _FORM_SLACK)
+            most = max(settings.DATA_UPLOAD_MAX_MEMORY_SIZE, settings.UPLOAD_MAX_BYTES + FORM_SLACK)
             body = environ["wsgi.input"].read(most + 1)
             environ["wsgi.input"] = io.BytesIO(body)
             environ["CONTENT_LENGTH"] = str(len(body))

@@ -11,12 +11,14 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import IO, Any, NoReturn
 
+from django.conf import settings
 from django.http import QueryDict
 from rest_framework.parsers import DataAndFiles, FormParser, JSONParser, MultiPartParser
 
+from cronsched.core.api.chunked import FORM_SLACK
 from cronsched.core.api.exceptions import InvalidPayload
 from cronsched.core.api.params import refuse_unstorable
-from cronsched.core.errors import InvalidInput
+from cronsched.core.errors import InvalidInput, TooLarge
 from cronsched.core.text import is_storable
 
 # Far beyond any real body, and far below where Python's own encoder runs out of stack.
@@ -58,6 +60,30 @@ class StrictMultiPartParser(MultiPartParser):
         parsed: DataAndFiles[Any, Any] = super().parse(stream, media_type, context)
         refuse_unstorable(parsed.data.dict())
         return parsed
+
+
+class UploadParser(StrictMultiPartParser):
+    """A form with one file of at most UPLOAD_MAX_BYTES: refused by its length before any of it is read.
+
+    The length can be trusted: the server reads no further, and what comes without one was measured
+    (`chunked`).
+    """
+
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> DataAndFiles[Any, Any]:
+        length = str((parser_context or {})["request"].META.get("CONTENT_LENGTH", ""))
+        if length.isdecimal() and int(length) > settings.UPLOAD_MAX_BYTES + FORM_SLACK:
+            raise _too_large()
+        parsed = super().parse(stream, media_type, parser_context)
+        if any((file.size or 0) > settings.UPLOAD_MAX_BYTES for file in parsed.files.values()):
+            raise _too_large()
+        return parsed
+
+
+def _too_large() -> TooLarge:
+    most = settings.UPLOAD_MAX_BYTES
+    return TooLarge(f"The file is larger than {most} bytes, the most this server takes: split it.")
 
 
 def check_json(data: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 from rest_framework import serializers
 from rest_framework.exceptions import MethodNotAllowed, NotAuthenticated
+from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
@@ -41,6 +42,11 @@ class Right:
     error: str = Forbidden.error
     message: str = "You may not do this."
 
+    @property
+    def excludes_someone(self) -> bool:
+        """Whether a person who is signed in may be told 403."""
+        return self.owner is not None or self.role not in (None, _signed_in)
+
 
 def _signed_in(user: Any) -> bool:
     return bool(user.is_authenticated)
@@ -61,6 +67,8 @@ class ContractViewSet(GenericViewSet[Any]):
     format_kwarg = None
     lookup_field = "pk"
     lookup_value_regex = "[^/]+"
+    # False for what is answered whatever the client says that it accepts.
+    negotiates: ClassVar[bool] = True
     not_found_error: ClassVar[str] = "Not found"
     not_found_message: ClassVar[str] = "Nothing was found with ID: {id}"
 
@@ -93,6 +101,12 @@ class ContractViewSet(GenericViewSet[Any]):
         if self.right is None:
             raise MethodNotAllowed(str(request.method))
         super().initial(request, *args, **kwargs)
+
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[BaseRenderer, str]:
+        if self.negotiates:
+            return super().perform_content_negotiation(request, force)
+        renderer = self.get_renderers()[0]
+        return renderer, str(renderer.media_type)
 
     def perform_authentication(self, request: Request) -> None:
         """401 for everyone unknown. What is open to anyone is open with a stale token, too."""

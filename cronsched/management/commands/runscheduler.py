@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
-from types import FrameType
 from typing import Any
 
 from django.conf import settings
@@ -24,6 +22,7 @@ from jobs.services.maintenance import resync
 logger = logging.getLogger(__name__)
 
 DRAIN_S = 30.0
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Command(BaseCommand):
@@ -43,17 +42,13 @@ class Command(BaseCommand):
             name = "TESTING=true" if settings.TESTING else "SCHEDULER_ENABLED=false"
             self.stdout.write(f"{name}: no scheduler is started.")
             return
-        stop = threading.Event()
-
-        def ask_to_stop(number: int, frame: FrameType | None) -> None:
-            stop.set()
-
-        signal.signal(signal.SIGTERM, ask_to_stop)
-        signal.signal(signal.SIGINT, ask_to_stop)
+        # Blocked before the first thread starts, which inherits that: the kernel may hand a signal to any
+        # thread, and Python runs no handler until the main thread wakes from whatever it waits for.
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         engine = make_engine()
         engine.start()
         logger.info("scheduler started holder=%s zone=%s", engine.keeper.holder, settings.SCHEDULER_TIMEZONE)
-        stop.wait()
+        signal.sigwait(STOP_SIGNALS)
         engine.stop(options["drain"])
         logger.info("scheduler stopped holder=%s", engine.keeper.holder)
 

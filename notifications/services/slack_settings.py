@@ -1,4 +1,4 @@
-"""The writes of notifications: where Slack is, and what a person has read."""
+"""Where Slack is: the one row of its settings, and the secret in it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
@@ -14,18 +13,13 @@ from django.db import transaction
 from cronsched.core import crypto
 from cronsched.core.db import locked, retry_conflicts
 from cronsched.core.errors import InvalidInput
-from cronsched.core.http.guard import AddressPolicy, check_url
+from cronsched.core.http.guard import check_url
+from cronsched.core.signals import tell
 from cronsched.core.text import is_storable
-from notifications.models import Notification, NotificationPreferences, SlackSettings
+from jobs.services.fields import address_policy
+from notifications.models import SlackSettings
+from notifications.signals import slack_changed
 
-PREFERENCES = (
-    "email_on_job_success",
-    "email_on_job_failure",
-    "email_on_job_disabled",
-    "browser_notifications",
-    "daily_digest",
-    "weekly_report",
-)
 SLACK_FIELDS = ("is_enabled", "webhook_url", "channel")
 CHANNEL_MAX = 255
 URL_MAX = 500
@@ -37,6 +31,14 @@ def get_slack_settings() -> SlackSettings:
     return SlackSettings.objects.get_or_create(only=1)[0]
 
 
+def readable_webhook_url(row: SlackSettings) -> str:
+    """The URL itself, for admins and for calling it; "" where there is none, or none that can be read."""
+    try:
+        return crypto.decrypt(row.webhook_url) if row.webhook_url else ""
+    except crypto.SecretUnreadable:
+        return ""
+
+
 def masked_webhook_url(row: SlackSettings) -> str:
     """The URL as it may be shown ("https://hooks.slack.com/…abcd"); "" where there is none.
 
@@ -44,9 +46,8 @@ def masked_webhook_url(row: SlackSettings) -> str:
     """
     if not row.webhook_url:
         return ""
-    try:
-        url = crypto.decrypt(row.webhook_url)
-    except crypto.SecretUnreadable:
+    url = readable_webhook_url(row)
+    if not url:
         return UNREADABLE
     parts = urlsplit(url)
     # The last letters tell two URLs apart; of a short path they would be the secret itself.
@@ -64,6 +65,7 @@ def update_slack_settings(*, data: Mapping[str, Any], by: Any, now: datetime) ->
     get_slack_settings()
     with transaction.atomic():
         row: SlackSettings = locked(SlackSettings.objects.filter(only=1)).get()
+        before = _shown(row)
         if "is_enabled" in data:
             row.is_enabled = _flag(data["is_enabled"])
         if "channel" in data:
@@ -80,50 +82,34 @@ def update_slack_settings(*, data: Mapping[str, Any], by: Any, now: datetime) ->
             )
         row.updated_at = now
         row.save()
+        _tell(row, before, by, now)
     return row
 
 
-def mark_read(*, user: Any, ids: list[UUID] | None = None, now: datetime) -> int:
-    """Mark the user's unread notices as read, or those of `ids` among them. The count of changed ones."""
-    unread = Notification.objects.of(user).unread()
-    if ids is not None:
-        unread = unread.filter(pk__in=ids)
-    return int(unread.update(is_read=True, read_at=now))
+def _shown(row: SlackSettings) -> dict[str, Any]:
+    """The settings as a history of changes may show them: the secret masked."""
+    return {"is_enabled": row.is_enabled, "webhook_url": masked_webhook_url(row), "channel": row.channel}
 
 
-def get_preferences(user: Any) -> NotificationPreferences:
-    """What the user wants mail for, made with its defaults on first read."""
-    return NotificationPreferences.objects.get_or_create(user=user)[0]
-
-
-@retry_conflicts
-@transaction.atomic
-def update_preferences(user: Any, *, changes: Mapping[str, Any], now: datetime) -> NotificationPreferences:
-    """Change the given wishes; unknown keys are ignored, and nothing but those is refused."""
-    known = {name: changes[name] for name in PREFERENCES if name in changes}
-    if not known:
-        raise InvalidInput(
-            f"Send at least one of: {', '.join(PREFERENCES)}.", error="No valid fields to update"
+def _tell(row: SlackSettings, before: Mapping[str, Any], by: Any, now: datetime) -> None:
+    after = _shown(row)
+    changes = {name: (before[name], after[name]) for name in after if before[name] != after[name]}
+    if changes:
+        tell(
+            slack_changed,
+            what="slack_changed",
+            sender=SlackSettings,
+            settings=row,
+            by=by,
+            now=now,
+            changes=changes,
         )
-    wrong = {name: ["Must be true or false."] for name, value in known.items() if not isinstance(value, bool)}
-    if wrong:
-        raise InvalidInput(f"{next(iter(wrong))} must be true or false.", details=wrong)
-    stored = NotificationPreferences.objects.filter(pk=get_preferences(user).pk)
-    row: NotificationPreferences = locked(stored).get()
-    for name, value in known.items():
-        setattr(row, name, value)
-    row.save(update_fields=[*known, "updated_at"])
-    return row
 
 
 def _encrypted(url: str) -> str:
     if not url:
         return ""
-    policy = AddressPolicy(
-        allow_private=settings.WEBHOOK_ALLOW_PRIVATE_NETWORKS,
-        allowed_networks=settings.WEBHOOK_ALLOWED_NETWORKS,
-    )
-    fault = check_url(url, policy, allow_http=settings.WEBHOOK_ALLOW_HTTP)
+    fault = check_url(url, address_policy(), allow_http=settings.WEBHOOK_ALLOW_HTTP)
     if fault:
         raise InvalidInput(fault, error="Invalid settings", field="webhook_url")
     return crypto.encrypt(url)

@@ -1,0 +1,47 @@
+"""What a person wants to be told by mail and browser."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from cronsched.core.db import locked, retry_conflicts
+from cronsched.core.errors import InvalidInput
+from notifications.models import NotificationPreferences
+
+PREFERENCES = (
+    "email_on_job_success",
+    "email_on_job_failure",
+    "email_on_job_disabled",
+    "browser_notifications",
+    "daily_digest",
+    "weekly_report",
+)
+
+
+def get_preferences(user: Any) -> NotificationPreferences:
+    """What the user wants mail for, made with its defaults on first read."""
+    return NotificationPreferences.objects.get_or_create(user=user)[0]
+
+
+@retry_conflicts
+@transaction.atomic
+def update_preferences(user: Any, *, changes: Mapping[str, Any], now: datetime) -> NotificationPreferences:
+    """Change the given wishes; unknown keys are ignored, and nothing but those is refused."""
+    known = {name: changes[name] for name in PREFERENCES if name in changes}
+    if not known:
+        raise InvalidInput(
+            f"Send at least one of: {', '.join(PREFERENCES)}.", error="No valid fields to update"
+        )
+    wrong = {name: ["Must be true or false."] for name, value in known.items() if not isinstance(value, bool)}
+    if wrong:
+        raise InvalidInput(f"{next(iter(wrong))} must be true or false.", details=wrong)
+    stored = NotificationPreferences.objects.filter(pk=get_preferences(user).pk)
+    row: NotificationPreferences = locked(stored).get()
+    for name, value in known.items():
+        setattr(row, name, value)
+    row.save(update_fields=[*known, "updated_at"])
+    return row

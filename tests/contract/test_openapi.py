@@ -1,0 +1,107 @@
+"""The OpenAPI document says of each call what it takes, what it answers, and how it refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.contract.document import ERROR, Operation, examples_of, faults, operations
+
+EVERY = pytest.mark.parametrize("operation", operations().values(), ids=lambda operation: operation.id)
+# Open to anyone, and still refused: a wrong password, a token that is none.
+SIGN_INS = {"auth_login", "auth_login_form", "auth_refresh"}
+# What only some calls can answer with; the rest follows from path, body, query and rights.
+OWN = {
+    "409": {
+        "auth_register",
+        "users_update",
+        "categories_create",
+        "categories_update",
+        "teams_create",
+        "teams_update",
+    },
+    "429": {"auth_login", "auth_login_form", "cron_tools_test_run"},
+    "503": {"system_health"},
+    # No body and no query, and yet: oneself, the last admin, and the general category.
+    "400": {"users_destroy", "categories_destroy"},
+}
+# Every role may, and nothing of anybody's is in the path.
+FOR_EVERYONE = {
+    "auth_logout",
+    "auth_me",
+    "auth_verify",
+    "categories_list",
+    "cron_tools_cron_preview",
+    "cron_tools_validate_cron",
+    "executions_list",
+    "executions_retrieve",
+    "executions_statistics",
+    "job_executions_list",
+    "job_executions_retrieve",
+    "job_executions_stats",
+    "jobs_list",
+    "jobs_retrieve",
+    "teams_list",
+}
+
+
+def refusals(operation: Operation) -> set[str]:
+    return {status for status in operation.spec["responses"] if status >= "400"}
+
+
+def expected_refusals(operation: Operation) -> set[str]:
+    has_body = "requestBody" in operation.spec
+    has_query = any(one["in"] == "query" for one in operation.parameters)
+    rules = {
+        "400": has_body or has_query,
+        "401": not operation.is_open or operation.id in SIGN_INS,
+        "403": not operation.is_open and operation.id not in FOR_EVERYONE,
+        "404": "{" in operation.path,
+        "406": operation.id != "system_health",
+        "413": has_body,
+        "415": has_body,
+        "500": True,
+    }
+    own = {status for status, names in OWN.items() if operation.id in names}
+    return own | {status for status, holds in rules.items() if holds}
+
+
+@EVERY
+def test_the_refusals_are_those_that_it_can_answer_with(operation: Operation) -> None:
+    assert refusals(operation) == expected_refusals(operation)
+
+
+@EVERY
+def test_every_refusal_has_the_one_shape_and_an_example(operation: Operation) -> None:
+    for status in refusals(operation) - {"503"}:
+        assert operation.media(status)["schema"] == ERROR
+    for status in refusals(operation):
+        examples = examples_of(operation.media(status))
+        assert examples, status
+        assert all(example["error"] and example["message"] for example in examples)
+
+
+@EVERY
+def test_every_example_obeys_its_schema(operation: Operation) -> None:
+    for media in media_of(operation):
+        for example in examples_of(media):
+            assert faults(media["schema"], example) == []
+
+
+@EVERY
+def test_every_request_and_every_answer_has_an_example(operation: Operation) -> None:
+    assert all(examples_of(media) for media in media_of(operation))
+
+
+@EVERY
+def test_who_has_to_sign_in_is_told_how(operation: Operation) -> None:
+    responses = operation.spec["responses"]
+    assert operation.spec["summary"]
+    assert ("401" not in responses) or "WWW-Authenticate" in responses["401"]["headers"]
+    assert ("429" not in responses) or "Retry-After" in responses["429"]["headers"]
+
+
+def media_of(operation: Operation) -> list[Any]:
+    bodies = [operation.spec.get("requestBody", {}), *operation.spec["responses"].values()]
+    return [media for body in bodies for media in body.get("content", {}).values()]
