@@ -66,9 +66,8 @@ def _cell(run: dict[str, Any], name: str) -> str:
 
 def measure(url: str, only: str) -> dict[str, Any]:
     start_django(url)
-    from cronsched.testing.fixtures_api import ApiClient
-
     from accounts.models import User
+    from cronsched.testing.fixtures_api import ApiClient
 
     client = ApiClient(User.objects.get(username="bench"))
     names = dict(requests())
@@ -86,7 +85,9 @@ def requests() -> Iterator[tuple[str, str]]:
     from jobs.models import Job, JobExecution
 
     now: datetime = JobExecution.objects.latest("started_at").started_at
-    by_weight = list(Job.objects.annotate(runs=Count("executions")).order_by("-runs").values_list("id", "runs"))
+    by_weight = list(
+        Job.objects.annotate(runs=Count("executions")).order_by("-runs").values_list("id", "runs")
+    )
     (heavy, heavy_runs), (usual, usual_runs) = by_weight[0], by_weight[len(by_weight) // 2]
     total = sum(runs for _, runs in by_weight)
     week = f"from={_iso(now - timedelta(days=100))}&to={_iso(now - timedelta(days=93))}"
@@ -97,8 +98,10 @@ def requests() -> Iterator[tuple[str, str]]:
     plain = [
         "/jobs", "/jobs?page=1", "/jobs?page=90", "/jobs?search=report", "/jobs?category=category-1&page=1",
         "/jobs?pic_team=team-3&is_active=true&page=1", "/jobs?ordering=-last_execution_at&page=1",
-        "/executions", "/executions?page=1000", f"/executions?page={total // 40}", f"/executions?page={total // 20}",
-        "/executions?status=failed", "/executions?status=failed&page=1000", "/executions?status=success,failed",
+        "/executions", "/executions?page=1000",
+        f"/executions?page={total // 40}", f"/executions?page={total // 20}",
+        "/executions?status=failed", "/executions?status=failed&page=1000",
+        "/executions?status=success,failed",
         "/executions?status=missed,queued", "/executions?status=queued,running",
         "/executions?trigger_type=manual", "/executions?trigger_type=manual&page=1000",
         "/executions?execution_type=github_actions", "/executions?execution_type=github_actions&page=5000",
@@ -117,8 +120,9 @@ def requests() -> Iterator[tuple[str, str]]:
     for job, size in sizes.items():
         yield f"/executions?job_id, {size}", f"/executions?job_id={job}"
         yield f"/executions?job_id&status=failed, {size}", f"/executions?job_id={job}&status=failed"
-        yield f"/executions?job_id&status=missed&trigger_type=manual (none), {size}", (
-            f"/executions?job_id={job}&status=missed&trigger_type=manual"
+        yield (
+            f"/executions?job_id&status=missed&trigger_type=manual (none), {size}",
+            (f"/executions?job_id={job}&status=missed&trigger_type=manual"),
         )
         yield f"/executions?job_id, odd 297 days, {size}", f"/executions?job_id={job}&{odd}"
         yield f"/executions/statistics?job_id, {size}", f"/executions/statistics?job_id={job}"
@@ -141,6 +145,7 @@ def _time(client: Any, path: str) -> dict[str, Any]:
     began = time.perf_counter()
     with CaptureQueriesContext(connection) as queries:
         status = client.get(path).status_code
+        statements = len(queries)
     # The first one warms up, and counts where there is no time for another.
     first = (time.perf_counter() - began) * 1000
     spent, until = [], time.monotonic() + SECONDS - first / 1000
@@ -150,7 +155,7 @@ def _time(client: Any, path: str) -> dict[str, Any]:
         spent.append((time.perf_counter() - began) * 1000)
     spent = spent or [first]
     p95 = sorted(spent)[min(len(spent) - 1, round(0.95 * (len(spent) - 1)))]
-    return {"status": status, "statements": len(queries), "p50": statistics.median(spent), "p95": p95}
+    return {"status": status, "statements": statements, "p50": statistics.median(spent), "p95": p95}
 
 
 if __name__ == "__main__":

@@ -249,8 +249,16 @@ def insert(model: Any, columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) 
 
 
 def finish() -> None:
-    """What a database in use does by itself: statistics for the planner, a visibility map."""
+    """What an installation in use does by itself: tallies, statistics for the planner, a visibility map."""
     from django.db import connection
+
+    from jobs.engine.lease import acquire, release
+    from jobs.engine.tally import count_closed_hours
+
+    term = acquire(holder="bench", ttl_s=3600)
+    assert term is not None
+    count_closed_hours(now=datetime.now(UTC), term=term)
+    release(term)
 
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":

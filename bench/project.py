@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from datetime import date
+from datetime import UTC, datetime
 from urllib.parse import urlsplit
 
 DEFAULT_DATABASE = "sqlite:////tmp/cronsched-bench.db"
@@ -46,9 +46,13 @@ def _recreate(database_url: str, name: str) -> None:
         import psycopg
 
         with psycopg.connect(
-            host=url.hostname, port=url.port or 5432, user=url.username, password=url.password, dbname="postgres",
+            host=url.hostname,
+            port=url.port or 5432,
+            user=url.username,
+            password=url.password,
+            dbname="postgres",
             autocommit=True,
-        ) as server:  # fmt: skip
+        ) as server:
             server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
             server.execute(f'CREATE DATABASE "{name}"')
         return
@@ -68,7 +72,7 @@ def describe_run() -> str:
 
     connection.ensure_connection()
     versions = {"sqlite": _sqlite, "mysql": _mysql, "postgresql": _postgresql}
-    return f"{versions[connection.vendor]()}, Python {platform.python_version()}, {date.today().isoformat()}"
+    return f"{versions[connection.vendor]()}, Python {platform.python_version()}, {datetime.now(UTC).date()}"
 
 
 def _sqlite() -> str:
