@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -47,10 +46,7 @@ CORS_ALLOWED_ORIGINS = [origin for origin in CORS_ORIGINS if origin != "*"]
 # The admin site answers to its own origin only.
 CORS_URLS_REGEX = r"^/api/.*$"
 # X-Forwarded-For is believed only from these; login throttling counts by address.
-try:
-    TRUSTED_PROXIES = tuple(ipaddress.ip_network(word, strict=False) for word in env.words("TRUSTED_PROXIES"))
-except ValueError as error:
-    raise ImproperlyConfigured(f"TRUSTED_PROXIES: {error}; write 10.1.0.5,10.2.0.0/16.") from None
+TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
 
 INSTALLED_APPS = [
     "unfold.apps.BasicAppConfig",
@@ -213,12 +209,7 @@ WEBHOOK_ALLOW_HTTP = env.flag("WEBHOOK_ALLOW_HTTP", False)
 WEBHOOK_ALLOW_PRIVATE_NETWORKS = env.flag("WEBHOOK_ALLOW_PRIVATE_NETWORKS", False)
 WEBHOOK_TIMEOUT_SECONDS = env.number("WEBHOOK_TIMEOUT_SECONDS", 30, low=0.1, high=3600)
 WEBHOOK_SIGNING_SECRET = env.text("WEBHOOK_SIGNING_SECRET")
-try:
-    WEBHOOK_ALLOWED_NETWORKS = tuple(
-        ipaddress.ip_network(word, strict=False) for word in env.words("WEBHOOK_ALLOWED_NETWORKS")
-    )
-except ValueError as error:
-    raise ImproperlyConfigured(f"WEBHOOK_ALLOWED_NETWORKS: {error}; write 10.1.0.0/16,fd12::/32.") from None
+WEBHOOK_ALLOWED_NETWORKS = env.networks("WEBHOOK_ALLOWED_NETWORKS")
 GITHUB_TOKEN = env.text("GITHUB_TOKEN")
 GITHUB_API_URL = (env.text("GITHUB_API_URL") or "https://api.github.com").rstrip("/")
 GITHUB_DEFAULT_OWNER = env.text("GITHUB_DEFAULT_OWNER")

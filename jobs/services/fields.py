@@ -63,10 +63,7 @@ def shape_text(field: str, value: Any) -> str:
 
 
 def shape_name(field: str, value: Any) -> str:
-    name = clean_name(shape_text(field, value))
-    if not is_readable_line(name):
-        raise Refused(f"{field} must be one line, without control characters.")
-    return name
+    return clean_name(shape_text(field, value))
 
 
 def shape_optional_text(field: str, value: Any) -> str:
@@ -174,6 +171,8 @@ def check_nothing(field: str, value: Any) -> None:
 def check_name(field: str, value: str) -> None:
     if not 1 <= len(value) <= NAME_MAX:
         raise Refused(f"{field} must have 1 to {NAME_MAX} characters.")
+    if not is_readable_line(value):
+        raise Refused(f"{field} must be one line, without control characters.")
 
 
 def check_cron(field: str, value: str) -> None:
