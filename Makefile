@@ -5,7 +5,7 @@ CHECK_ENV := DJANGO_SETTINGS_MODULE=cronsched.testing.settings TEST_DATABASE_URL
 MANAGE := $(CHECK_ENV) $(PY) manage.py
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test check tools format lint types imports django-checks schema-check fix schema nightly clean-start clean
+.PHONY: help dev test check tools format lint types imports django-checks schema-check fix schema chaos nightly clean-start clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -46,6 +46,11 @@ fix: tools ## format, and repair what ruff can
 
 schema: tools ## the OpenAPI document, to openapi.yaml
 	$(MANAGE) spectacular --validate --fail-on-warn --file openapi.yaml
+
+DATABASE ?= sqlite
+DURATION ?= 60
+chaos: tools ## break schedulers and DATABASE at random for DURATION seconds; lost and doubled must be 0
+	$(PY) -m tests.chaos --database $(DATABASE) --seconds $(DURATION)
 
 nightly: tools ## everything everywhere, slow tests included; writes docs/nightly.md
 	$(PY) tests/nightly.py
