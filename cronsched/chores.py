@@ -21,11 +21,12 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 from django.conf import settings
 from django.core.management import call_command
-from django.db import close_old_connections, connection
+from django.db import DatabaseError, close_old_connections, connection
 from django_apscheduler.jobstores import DjangoJobStore
 from django_apscheduler.models import DjangoJob, DjangoJobExecution
 
 from cronsched.core import clock
+from cronsched.core.db import is_answering
 from jobs.engine.lease import LeaseKeeper, Term
 from jobs.engine.rescue import PATIENCE_S, rescue_stuck
 from jobs.engine.tally import count_closed_hours, recount
@@ -129,6 +130,9 @@ def run_chore(name: str) -> None:
     try:
         run_if_due(chore, term=term, now=clock.now())
     except Exception as error:
+        if isinstance(error, DatabaseError) and not is_answering():
+            # Said by the lease; the chore is done at its next look.
+            return
         logger.exception("chore failed name=%s", name)
         raise ChoreFailed(f"{type(error).__name__}: {error}"[:ERROR_TEXT_MAX]) from None
     finally:

@@ -72,6 +72,10 @@ class JobQuerySet(models.QuerySet[Any]):
     def matching(self, text: str) -> Self:
         return self.filter(search_text__contains=name_key(text))
 
+    def without_secrets(self) -> Self:
+        """Not even read, where they are not needed."""
+        return self.defer("signing_secret", "previous_signing_secret")
+
     def for_lists(self) -> Self:
         return self.select_related("category", "pic_team")
 
