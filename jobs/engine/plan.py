@@ -24,7 +24,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import islice
+from itertools import chain, islice
 from uuid import UUID
 
 from django.db import DatabaseError, IntegrityError, OperationalError, transaction
@@ -36,6 +36,7 @@ from jobs.engine import slots
 from jobs.engine.config import EngineConfig
 from jobs.engine.lease import LeaseLost, Term, prove
 from jobs.engine.messages import Reason
+from jobs.engine.slots import Gap
 from jobs.engine.tell import tell_changed, tell_finished
 from jobs.models import Job, JobExecution
 
@@ -51,7 +52,6 @@ PLAN_FIELDS = (
 _DECIDING_FIELDS = (
     "next_run_at", "cron_expression", "timezone", "end_date", "catch_up", "planned_schedule"
 )  # fmt: skip
-_TICK = timedelta.resolution
 
 
 class PlanConflict(Exception):
@@ -86,15 +86,6 @@ class Decision:
     next_run_at: datetime | None = None
     is_rescheduled: bool = False
     broken: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Gap:
-    """Slots nobody could fire in time: first and last (both included), and how many."""
-
-    first: datetime
-    last: datetime
-    count: int
 
 
 def plan_due(*, now: datetime, term: Term, config: EngineConfig, batch: int = BATCH) -> Iterator[Planned]:
@@ -209,26 +200,27 @@ def decide(job: Job, *, now: datetime, config: EngineConfig) -> Decision:
         return _decide_all_slots(due, config)
     threshold = now - timedelta(seconds=config.grace_s)
     fires = [slot] if slot >= threshold else []
-    since = slot if fires else threshold - _TICK
+    since = slot if fires else threshold - schedule.TICK
     if now - since >= timedelta(minutes=1) or not fires:
         fires += schedule.slots_between(due.expression, zone=due.zone, after=since, until=now)
     fires = [fire for fire in fires if slots.is_within(fire, job.end_date)]
-    gap = due.gap_before(threshold) if slot < threshold else None
+    gap = due.gap_until(threshold - schedule.TICK)
     if gap is not None and not fires and job.catch_up == CatchUp.LATEST:
-        fires, gap = [gap.last], due.gap_before(gap.last)
+        fires, gap = [gap.last], due.gap_until(gap.last - schedule.TICK)
     return Decision(job=job, fires=fires, gap=gap, next_run_at=_next(job, now))
 
 
 def _decide_all_slots(due: _Due, config: EngineConfig) -> Decision:
     """The oldest slots that may run, and `next_run_at` behind them, be it in the past."""
-    gap, first = None, due.first
-    if due.count(until=due.end) > CATCH_UP_MOST:
+    first, whole = due.first, due.gap_until(due.end)
+    gap = None
+    if whole is not None and whole.count > CATCH_UP_MOST:
         first = schedule.last_slots(
             due.expression, zone=due.zone, first=first, until=due.end, count=CATCH_UP_MOST
         )[0]
-        gap = due.gap_before(first)
-    following = schedule.slots_between(due.expression, zone=due.zone, after=first - _TICK, until=due.end)
-    fires = list(islice(following, config.max_instances))
+        gap = due.gap_until(first - schedule.TICK)
+    following = schedule.slots_between(due.expression, zone=due.zone, after=first, until=due.end)
+    fires = list(islice(chain([first], following), config.max_instances)) if whole else []
     next_run_at = _next(due.job, fires[-1] if fires else due.now)
     return Decision(job=due.job, fires=fires, gap=gap, next_run_at=next_run_at, waits_for_room=True)
 
@@ -243,14 +235,9 @@ class _Due:
         self.expression, self.zone = schedule.parse(job.cron_expression), schedule.load_zone(job.zone_name)
         self.end = slots.clip(now, job.end_date)
 
-    def count(self, *, until: datetime) -> int:
-        return schedule.count_slots(self.expression, zone=self.zone, first=self.first, until=until)
-
-    def gap_before(self, moment: datetime) -> Gap | None:
-        """The slots from the first one to just before `moment`; None where there is none."""
-        until = min(moment - _TICK, self.end)
-        last = schedule.last_slot(self.expression, zone=self.zone, first=self.first, until=until)
-        return Gap(first=self.first, last=last, count=self.count(until=until)) if last is not None else None
+    def gap_until(self, moment: datetime) -> Gap | None:
+        until = min(moment, self.end)
+        return slots.gap_between(self.expression, zone=self.zone, first=self.first, until=until)
 
 
 def _next(job: Job, now: datetime) -> datetime | None:
@@ -349,9 +336,8 @@ def _gap_row(decision: Decision, had: set[datetime], now: datetime) -> list[JobE
         job = decision.job
         expression, zone = schedule.parse(job.cron_expression), schedule.load_zone(job.zone_name)
         count -= sum(gap.first <= slot <= gap.last for slot in had)
-        after = gap.first - timedelta(microseconds=1)
-        slots_left = schedule.slots_between(expression, zone=zone, after=after, until=gap.last)
-        first = next((slot for slot in slots_left if slot not in had), gap.first)
+        slots_left = schedule.slots_between(expression, zone=zone, after=first, until=gap.last)
+        first = next((slot for slot in chain([first], slots_left) if slot not in had), first)
     if count <= 0:
         return []
     row = _new_row(decision.job, first, now)

@@ -14,7 +14,7 @@ from cronsched.core.db import insert_each
 from jobs import schedule
 from jobs.choices import Status, TriggerType
 from jobs.engine.messages import Reason
-from jobs.engine.slots import clip, schedule_key
+from jobs.engine.slots import clip, gap_between, schedule_key
 from jobs.engine.tell import tell_finished
 from jobs.models import Job, JobExecution
 
@@ -32,10 +32,9 @@ def overtaken_run(job: Job, *, now: datetime) -> JobExecution | None:
         expression, zone = schedule.parse(job.cron_expression), schedule.load_zone(job.zone_name)
     except (schedule.CronError, schedule.ZoneError):
         return None
-    last = schedule.last_slot(expression, zone=zone, first=first, until=until)
-    if last is None:
+    gap = gap_between(expression, zone=zone, first=first, until=until)
+    if gap is None:
         return None
-    count = schedule.count_slots(expression, zone=zone, first=first, until=until)
     return JobExecution(
         job=job,
         status=Status.MISSED,
@@ -47,9 +46,9 @@ def overtaken_run(job: Job, *, now: datetime) -> JobExecution | None:
         available_at=now,
         completed_at=now,
         reason=Reason.MISFIRE,
-        error_message=_message(count),
-        missed_count=count,
-        missed_last_at=last,
+        error_message=_message(gap.count),
+        missed_count=gap.count,
+        missed_last_at=gap.last,
     )
 
 
