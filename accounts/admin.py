@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from axes.models import AccessAttempt
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
@@ -16,8 +15,8 @@ from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesDropdownFilt
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminPasswordWidget
 
-from accounts import services
-from accounts.models import User
+from accounts import services, throttle
+from accounts.models import LoginFailure, User
 from accounts.roles import Role, is_admin, may_view_user
 from cronsched.core import clock
 from cronsched.core.admin import AdminsOnly, ReadOnlyAdmin, ServiceAdmin, ServiceForm
@@ -49,7 +48,7 @@ class UserAdmin(ServiceAdmin):
     list_display = ("username", "email", "role_label", "is_active", "last_seen", "created")
     list_filter = (("role", ChoicesDropdownFilter), ("is_active", BooleanRadioFilter))
     search_fields = ("username_key", "email_key")
-    actions = ("activate", "deactivate", "delete_selected")
+    actions = ("activate", "deactivate", "unlock", "delete_selected")
     add_fieldsets = ((None, {"fields": ("username", "email", "new_password", "role")}),)
     fieldsets = (
         (None, {"fields": ("username", "email", "new_password", "role", "is_active")}),
@@ -104,6 +103,12 @@ class UserAdmin(ServiceAdmin):
     def deactivate(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
         self._set_active(request, queryset, False, gettext("Deactivated"))
 
+    @admin.action(permissions=["change"], description=_("Unlock sign-in after wrong passwords"))
+    def unlock(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        names = [name for user in queryset for name in (user.username, user.email)]
+        count = throttle.unlock(identifiers=names)
+        self.message_user(request, gettext("Unlocked: %d.") % count, messages.SUCCESS)
+
     def _set_active(self, request: HttpRequest, users: QuerySet[User], value: bool, done: str) -> None:
         self.apply_each(
             request, users, lambda user: self.update(request, user, {"is_active": value}), done=done
@@ -122,19 +127,28 @@ class UserAdmin(ServiceAdmin):
         return moment(obj.created_at, now=clock.now())
 
 
-@admin.register(AccessAttempt)
+@admin.register(LoginFailure)
 class FailedSignInAdmin(AdminsOnly, ReadOnlyAdmin):
-    """Failed sign-ins as django-axes counts them, without what was typed."""
+    """Failed sign-ins as accounts.throttle counts them, without what was typed."""
 
-    list_display = ("attempt_time", "username", "ip_address", "failures_since_start", "path_info")
-    search_fields = ("username", "ip_address")
-    fields = (*list_display, "user_agent")
+    list_display = ("where", "count", "resets")
+    fields = list_display
     actions = ("unlock",)
 
     @admin.action(description=_("Unlock: forget these failures"))
-    def unlock(self, request: HttpRequest, queryset: QuerySet[AccessAttempt]) -> None:
+    def unlock(self, request: HttpRequest, queryset: QuerySet[LoginFailure]) -> None:
         count = queryset.delete()[0]
         self.message_user(request, gettext("Unlocked: %d.") % count, messages.SUCCESS)
+
+    @display(description=_("from"))
+    def where(self, obj: LoginFailure) -> str:
+        kind, _separator, value = obj.key.partition(":")
+        # An account is kept as a digest: people type passwords where the name belongs.
+        return value if kind == "address" else gettext("an account (%s…)") % value[:8]
+
+    @display(description=_("counted until"), ordering="resets_at")
+    def resets(self, obj: LoginFailure) -> str:
+        return moment(obj.resets_at, now=clock.now())
 
 
 def actor(request: HttpRequest) -> User:

@@ -9,6 +9,7 @@ a known one, and tells nothing.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from django.db import IntegrityError, transaction
@@ -45,6 +46,11 @@ def forgive(*, identifier: str, address: str) -> None:
     """
     LoginFailure.objects.filter(key=_account_key(identifier)).delete()
     LoginFailure.objects.filter(key=_address_key(address), count__gt=0).update(count=F("count") - 1)
+
+
+def unlock(*, identifiers: Iterable[str]) -> int:
+    """Forget the failures of accounts; how many had any."""
+    return LoginFailure.objects.filter(key__in=[_account_key(name) for name in identifiers]).delete()[0]
 
 
 @retry_conflicts

@@ -29,6 +29,7 @@ from cronsched.core import clock
 from cronsched.core.db import is_answering
 from jobs.engine.lease import LeaseKeeper, Term
 from jobs.engine.rescue import PATIENCE_S, rescue_stuck
+from jobs.engine.tally import count_closed_hours, recount
 from jobs.engine.tell import sweep_untold
 from jobs.models import ChoreState
 from jobs.services.history import prune_executions
@@ -95,12 +96,22 @@ def _prune(term: Term, now: datetime) -> None:
             raise ChoreFailed("The lead was lost before the history was pruned.")
 
 
+def _tally(term: Term, now: datetime) -> None:
+    count_closed_hours(now=now, term=term)
+
+
+def _recount(term: Term, now: datetime) -> None:
+    recount(now=now, term=term)
+
+
 def all_chores() -> tuple[Chore, ...]:
     return (
         Chore(name="reconcile", work=_reconcile, look_every_s=settings.SCHEDULER_POLL_SECONDS),
         Chore(name="rescue", work=_rescue, look_every_s=15),
         Chore(name="flush", work=_flush, look_every_s=600, is_due=daily_at(3, 30)),
         Chore(name="prune", work=_prune, look_every_s=600, is_due=daily_at(3, 45)),
+        Chore(name="tally", work=_tally, look_every_s=60),
+        Chore(name="recount", work=_recount, look_every_s=600, is_due=daily_at(4, 30)),
     )
 
 

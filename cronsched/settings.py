@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,7 @@ def _secret(name: str, default: str = "") -> str:
 SECRET_KEY = _secret("SECRET_KEY")
 JWT_SECRET_KEY = _secret("JWT_SECRET_KEY", SECRET_KEY) or SECRET_KEY
 # The first key encrypts, every key decrypts: to rotate, put a new one in front.
-ENCRYPTION_KEYS = env.words("ENCRYPTION_KEYS")
+ENCRYPTION_KEYS = env.fernet_keys("ENCRYPTION_KEYS")
 
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 # Only this machine reaches it: plain http is as safe there, and the address that ./start.sh prints.
@@ -62,10 +61,7 @@ CORS_ALLOWED_ORIGINS = [origin for origin in CORS_ORIGINS if origin != "*"]
 # The admin site answers to its own origin only.
 CORS_URLS_REGEX = r"^/api/.*$"
 # X-Forwarded-For is believed only from these; login throttling counts by address.
-try:
-    TRUSTED_PROXIES = tuple(ipaddress.ip_network(word, strict=False) for word in env.words("TRUSTED_PROXIES"))
-except ValueError as error:
-    raise ImproperlyConfigured(f"TRUSTED_PROXIES: {error}; write 10.1.0.5,10.2.0.0/16.") from None
+TRUSTED_PROXIES = env.networks("TRUSTED_PROXIES")
 
 INSTALLED_APPS = [
     "unfold.apps.BasicAppConfig",
@@ -82,7 +78,6 @@ INSTALLED_APPS = [
     "corsheaders",
     "django_filters",
     "django_apscheduler",
-    "axes",
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "cronsched",
@@ -104,7 +99,6 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "axes.middleware.AxesMiddleware",
 ]
 
 ROOT_URLCONF = "cronsched.urls"
@@ -138,7 +132,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # ---- accounts -------------------------------------------------------------------------------
 
 AUTH_USER_MODEL = "accounts.User"
-AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "accounts.backends.IdentifierBackend"]
+AUTHENTICATION_BACKENDS = ["accounts.backends.IdentifierBackend"]
 PASSWORD_HASHERS = [
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
     # Hashes of the earlier system verify, and are upgraded to the first hasher at login.
@@ -161,15 +155,6 @@ SIMPLE_JWT = {
 LOGIN_URL = reverse_lazy("admin:login")
 LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 
-# django-axes throttles the admin site's sign-in; its counters live in the database, so every
-# worker and host sees the same.
-AXES_FAILURE_LIMIT = 10
-AXES_COOLOFF_TIME = timedelta(minutes=15)
-AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_RESET_ON_SUCCESS = True
-AXES_IPWARE_PROXY_COUNT = 0
-AXES_VERBOSE = False
-AXES_LOCKOUT_CALLABLE = "cronsched.admin_site.locked_out"
 ALLOW_DEFAULT_ADMIN = env.flag("ALLOW_DEFAULT_ADMIN", False)
 DEFAULT_ADMIN_USERNAME = env.text("DEFAULT_ADMIN_USERNAME", "admin")
 DEFAULT_ADMIN_EMAIL = env.text("DEFAULT_ADMIN_EMAIL", "admin@example.com")
@@ -239,12 +224,7 @@ WEBHOOK_ALLOW_HTTP = env.flag("WEBHOOK_ALLOW_HTTP", False)
 WEBHOOK_ALLOW_PRIVATE_NETWORKS = env.flag("WEBHOOK_ALLOW_PRIVATE_NETWORKS", False)
 WEBHOOK_TIMEOUT_SECONDS = env.number("WEBHOOK_TIMEOUT_SECONDS", 30, low=0.1, high=3600)
 WEBHOOK_SIGNING_SECRET = env.text("WEBHOOK_SIGNING_SECRET")
-try:
-    WEBHOOK_ALLOWED_NETWORKS = tuple(
-        ipaddress.ip_network(word, strict=False) for word in env.words("WEBHOOK_ALLOWED_NETWORKS")
-    )
-except ValueError as error:
-    raise ImproperlyConfigured(f"WEBHOOK_ALLOWED_NETWORKS: {error}; write 10.1.0.0/16,fd12::/32.") from None
+WEBHOOK_ALLOWED_NETWORKS = env.networks("WEBHOOK_ALLOWED_NETWORKS")
 GITHUB_TOKEN = env.text("GITHUB_TOKEN")
 GITHUB_API_URL = (env.text("GITHUB_API_URL") or "https://api.github.com").rstrip("/")
 GITHUB_DEFAULT_OWNER = env.text("GITHUB_DEFAULT_OWNER")
@@ -294,7 +274,7 @@ if IS_LOCAL:
 LOG_LEVEL = (env.text("LOG_LEVEL") or "INFO").upper()
 if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
     raise ImproperlyConfigured(f"LOG_LEVEL={LOG_LEVEL!r}: use DEBUG, INFO, WARNING, ERROR or CRITICAL.")
-LOG_FILE = env.text("LOG_FILE")
+LOG_FILE = env.log_file("LOG_FILE")
 
 
 def _all_secrets() -> list[str]:
@@ -318,6 +298,7 @@ LOGGING: dict[str, Any] = {
             "()": "cronsched.core.logs.LineFormatter",
             "format": "{asctime} {levelname} {name} {message}",
             "style": "{",
+            "datefmt": "%Y-%m-%dT%H:%M:%S%z",
             "secrets": _all_secrets(),
         }
     },
@@ -327,7 +308,6 @@ LOGGING: dict[str, Any] = {
         # A line for each second that the database is away says nothing: the engine's own tell it once.
         "apscheduler": {"level": "ERROR"},
         "django_apscheduler": {"level": "ERROR"},
-        "axes": {"level": "WARNING"},
         "django.request": {"level": "ERROR"},
         # Scanners send any host name; the answer is a 400, a traceback each would bury the rest.
         "django.security.DisallowedHost": {"level": "CRITICAL"},

@@ -148,8 +148,8 @@ class Readiness:
             "ready",
             f"  Admin site   {url}admin/",
             f"  API docs     {url}docs",
-            f"  First login  {admin}, with the password that the first start shows once, above",
-            "               (another admin: .venv/bin/python manage.py create_admin --help)",
+            f"  First login  {admin}, with the password that the very first start showed, once",
+            "               (lost: .venv/bin/python manage.py create_admin --help)",
             "  Logs         here; LOG_LEVEL=DEBUG says more, LOG_FILE=path keeps them",
             "  Stop         Ctrl-C",
         ]

@@ -51,7 +51,7 @@ NAVIGATION = [
         _page(_("Chores"), "cleaning_services", "jobs_chorestate", _ADMINS_ONLY),
         _page(_("Chore timetable"), "calendar_clock", "django_apscheduler_djangojob", _ADMINS_ONLY),
         _page(_("Chore runs"), "list_alt", "django_apscheduler_djangojobexecution", _ADMINS_ONLY),
-        _page(_("Failed sign-ins"), "lock", "axes_accessattempt", _ADMINS_ONLY),
+        _page(_("Failed sign-ins"), "lock", "accounts_loginfailure", _ADMINS_ONLY),
     ),
 ]
 

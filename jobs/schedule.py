@@ -162,8 +162,9 @@ def _misshapen(text: str, fields: list[str]) -> CronError:
     if not text:
         return CronError(f'A cron expression is needed, {wanted}, such as "0 9 * * 1-5".')
     if text.startswith("@"):
-        example = _NICKNAMES.get(text.lower(), "0 0 * * *")
-        return CronError(f'Nicknames such as {_quote(text)} are not supported; write "{example}".')
+        example = _NICKNAMES.get(text.lower())
+        instead = f'write "{example}"' if example else f"write {wanted}"
+        return CronError(f"Nicknames such as {_quote(text)} are not supported; {instead}.")
     count = f"{len(fields)} field" + ("s" if len(fields) > 1 else "")
     return CronError(f"The cron expression has {count}; it must have exactly {wanted}.")
 

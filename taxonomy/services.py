@@ -18,7 +18,7 @@ from accounts.models import User
 from cronsched.core.db import is_duplicate, locked, retry_conflicts
 from cronsched.core.errors import Conflict, InvalidInput
 from cronsched.core.signals import tell
-from cronsched.core.text import clean_name, is_storable, name_key
+from cronsched.core.text import clean_name, is_readable_line, is_storable, name_key
 from taxonomy.models import GENERAL, JobCategory, PicTeam, Taxon
 from taxonomy.signals import taxon_changed
 from taxonomy.slugs import slug_for, slugify
@@ -265,6 +265,8 @@ def _name(value: Any, errors: dict[str, str]) -> str:
         errors["name"] = "name is required, as text."
     elif not is_storable(name):
         errors["name"] = "name holds a character that cannot be stored, such as NUL."
+    elif not is_readable_line(name):
+        errors["name"] = "name must be one line, without control characters."
     elif not 1 <= len(name) <= NAME_MAX:
         errors["name"] = f"name must have 1 to {NAME_MAX} characters."
     return name

@@ -134,6 +134,7 @@ def main() -> int:
     results = [run_suite("SQLite", {})]
     results += [run_suite(server.name, {"TEST_DATABASE_URL": server.url(os.environ)}) for server in SERVERS]
     results.append(run("`make check`", ["make", "check"]))
+    results.append(run("`make client-check postman` (npm)", ["make", "client-check", "postman"]))
     results.append(run("`make clean-start` (start.sh, test.sh in a bare copy)", ["make", "clean-start"]))
     chaos = [sys.executable, "-m", "tests.chaos", "--database", "all", "--seconds", str(CHAOS_S), "--report"]
     results.append(run("`make chaos`, ten minutes on each database", chaos))

@@ -211,6 +211,9 @@ def base_environ(tmp_path: Path, **environ: str) -> dict[str, str]:
         ({"DATABASE_URL": "nonsense"}, "DATABASE_URL must look like"),
         ({"DATABASE_URL": "sqlite:////proc/nowhere/x.db"}, "cannot write: "),
         ({"DATABASE_URL": "mysql://root:hush@127.0.0.1:1/x"}, "mysql://root:***@127.0.0.1:1/x: "),
+        ({"WEB_CONCURRENCY": "many"}, "WEB_CONCURRENCY='many' is not a number"),
+        ({"LOG_FILE": "/proc/nowhere/x.log"}, "LOG_FILE=/proc/nowhere/x.log cannot be written: No such file"),
+        ({"ENCRYPTION_KEYS": "abc"}, "ENCRYPTION_KEYS: each key is 32 bytes in URL-safe base64"),
         ({"SCHEDULER_ENABLED": "perhaps"}, "SCHEDULER_ENABLED='perhaps' is not a yes or no"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -82,6 +83,7 @@ class Supervised:
         self._events = os.open(self._fifo, os.O_RDWR | os.O_NONBLOCK)
         self._unread = b""
         self._said = b""
+        self._groups: set[int] = set()
         self.process: subprocess.Popen[bytes]
 
     def start(
@@ -107,7 +109,9 @@ class Supervised:
         """Wait for the next event, which must be `word`; its numbers."""
         first, *numbers = self.next()
         assert first == word
-        return [int(number) for number in numbers]
+        found = [int(number) for number in numbers]
+        self._groups |= {found[-1]} if found else set()
+        return found
 
     def wait_said(self, words: str) -> None:
         """Wait until the supervisor has printed `words`."""
@@ -133,6 +137,10 @@ class Supervised:
         if self.process.stdout:
             self.process.stdout.close()
         self.process.wait()
+        for group in self._groups - {os.getpgrp()}:
+            # Children that heed no SIGTERM, or wait to tell of it.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGKILL)
         os.close(self._events)
 
 

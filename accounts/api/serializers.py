@@ -68,8 +68,8 @@ class LoginSerializer(ContractSerializer):
         "anyOf": [{"required": ["username"]}, {"required": ["email"]}]
     }
 
-    username = TextField(required=False)
-    email = TextField(required=False)
+    username = TextField(required=False, trim_whitespace=False)
+    email = TextField(required=False, trim_whitespace=False)
     password = TextField(trim_whitespace=False)
 
     def validate(self, attrs: dict[str, str]) -> dict[str, str]:
@@ -80,12 +80,12 @@ class LoginSerializer(ContractSerializer):
 
 
 class LoginFormSerializer(ContractSerializer):
-    username = TextField()
+    username = TextField(trim_whitespace=False)
     password = TextField(trim_whitespace=False)
 
 
 class RefreshTokenSerializer(ContractSerializer):
-    refresh_token = TextField(required=False)
+    refresh_token = TextField(required=False, trim_whitespace=False)
 
 
 class RegisterSerializer(ContractSerializer):

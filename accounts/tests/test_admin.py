@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import pytest
-from axes.models import AccessAttempt
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from accounts.models import User
+from accounts.models import LoginFailure, User
 from accounts.roles import Role
 from accounts.tests.factories import PASSWORD, UserFactory
+from cronsched.core import clock
 from cronsched.testing.fixtures_admin import errors_of, messages_of
 from jobs.tests.factories import JobFactory
 
@@ -180,15 +180,20 @@ def test_ones_own_password_needs_the_old_one_and_ends_tokens(viewer_site):
 
 
 def test_failed_sign_ins_are_for_admins(admin_site, user_site):
-    attempt = AccessAttempt.objects.create(
-        username="ada",
-        ip_address="192.0.2.1",
-        user_agent="<script>",
-        failures_since_start=10,
-        post_data="x=1",
-    )
+    failure = LoginFailure.objects.create(key="address:192.0.2.1", count=10, resets_at=clock.now())
 
-    assert user_site.open("axes_accessattempt_changelist").status_code == 403
-    assert "<script>\n" not in admin_site.open("axes_accessattempt_change", attempt.pk).content.decode()
-    admin_site.act("unlock", "axes_accessattempt_changelist", attempt.pk)
-    assert not AccessAttempt.objects.exists()
+    assert user_site.open("accounts_loginfailure_changelist").status_code == 403
+    assert "192.0.2.1" in admin_site.open("accounts_loginfailure_changelist").content.decode()
+    admin_site.act("unlock", "accounts_loginfailure_changelist", failure.pk)
+    assert not LoginFailure.objects.exists()
+
+
+def test_an_admin_unlocks_an_account_by_both_its_names(admin_site, client):
+    user = UserFactory()
+    for name in (user.username, user.email, "somebody"):
+        client.post("/admin/login/", {"username": name, "password": "wrong"})
+
+    admin_site.act("unlock", "accounts_user_changelist", user.pk)
+
+    left = set(LoginFailure.objects.values_list("key", flat=True))
+    assert len(left) == 2, "the address's and somebody's"

@@ -2,45 +2,22 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from django.db import connection
 
 from accounts import services, throttle
 from accounts.models import User
 from accounts.tests.factories import UserFactory
 from cronsched.core.api.exceptions import Throttled
 from cronsched.core.errors import DomainError
+from cronsched.testing.threads import at_once
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.databases]
 
 NOW = datetime(2025, 1, 15, 10, 30, tzinfo=UTC)
-
-
-def at_once(*calls: Callable[[], Any]) -> list[Any]:
-    """Run each call in its own thread from one starting line; what each returned or refused with."""
-    outcomes: list[Any] = [None] * len(calls)
-    line = threading.Barrier(len(calls))
-
-    def run(index: int, call: Callable[[], Any]) -> None:
-        line.wait(timeout=10)
-        try:
-            outcomes[index] = call()
-        except Exception as error:
-            outcomes[index] = error
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(calls)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=30)
-    return outcomes
 
 
 def demote(user: User) -> Callable[[], Any]:

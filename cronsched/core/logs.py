@@ -16,8 +16,10 @@ _ESCAPES = {code: repr(chr(code))[1:-1] for code in (*range(32), 127, 0x85, 0x20
 class LineFormatter(logging.Formatter):
     """One record, one line; only a traceback follows on lines of its own. Known `secrets` are cut out."""
 
-    def __init__(self, format: str, style: Any = "{", secrets: Iterable[str] = ()) -> None:
-        super().__init__(format, style=style)
+    def __init__(
+        self, format: str, *, datefmt: str | None = None, style: Any = "{", secrets: Iterable[str] = ()
+    ) -> None:
+        super().__init__(format, datefmt=datefmt, style=style)
         # A longer one may hold a shorter one.
         self._secrets = sorted({one for one in secrets if len(one) >= _LEAST_CHARS}, key=len, reverse=True)
 

@@ -10,6 +10,9 @@ import re
 import unicodedata
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+# Control characters and line separators; and what reorders the text around it (Unicode TR 36, 2.5),
+# which right-to-left text has no need of.
+_UNREADABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def clean_name(value: str) -> str:
@@ -25,6 +28,11 @@ def name_key(value: str) -> str:
 def is_storable(value: str) -> bool:
     """False for NUL and lone surrogates, which PostgreSQL and MariaDB refuse."""
     return _UNSTORABLE.search(value) is None
+
+
+def is_readable_line(value: str) -> bool:
+    """False for line breaks, other control characters and those that turn the direction of text around."""
+    return _UNREADABLE.search(value) is None
 
 
 def strip_unstorable(value: str) -> str:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 import pytest
 from django.contrib import admin
 from django.test import Client
@@ -8,6 +10,7 @@ from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 
 from accounts.models import User
 from accounts.tests.factories import PASSWORD, UserFactory
+from accounts.throttle import ACCOUNT_LIMIT, ADDRESS_LIMIT
 from cronsched.core.admin import BaseAdmin
 
 pytestmark = pytest.mark.django_db
@@ -51,15 +54,27 @@ def test_an_address_longer_than_a_username_can_be_typed(client):
     assert sign_in(client, address).status_code == 302
 
 
-def test_too_many_failures_end_in_a_page_that_says_so(client, settings):
-    user = UserFactory()
-    settings.AXES_FAILURE_LIMIT = 3
+def test_too_many_failures_are_refused_however_the_name_is_spelled(client):
+    UserFactory(username="administrator")
+    spellings = ["administrator", " Administrator", "ADMINISTRATOR", "aDmInIsTrAtOr "] * 3
 
-    answers = [sign_in(client, user.username, "wrong") for _ in range(3)]
+    answers = [sign_in(client, name, "wrong") for name in spellings]
 
-    assert answers[-1].status_code == 429
-    assert "Wait 15 minutes" in answers[-1].content.decode()
-    assert sign_in(client, user.username).status_code == 429, "the right password does not help now"
+    assert [answer.status_code for answer in answers] == [200] * ACCOUNT_LIMIT + [429] * 2
+    assert "Try again in 15 minutes" in answers[-1].content.decode()
+    assert int(answers[-1].headers["Retry-After"]) > 800
+    assert sign_in(client, "administrator").status_code == 429, "the right password does not help now"
+
+
+def test_an_address_is_counted_for_itself_behind_a_proxy(client, settings):
+    settings.TRUSTED_PROXIES = (ip_network("127.0.0.1"),)
+    for number in range(ADDRESS_LIMIT + 1):
+        last = client.post(
+            LOGIN, {"username": f"nobody{number}", "password": "x"}, headers={"X-Forwarded-For": "192.0.2.7"}
+        )
+
+    assert last.status_code == 429
+    assert sign_in(client, UserFactory().username).status_code == 302, "another address"
 
 
 def test_only_our_own_pages_are_registered():

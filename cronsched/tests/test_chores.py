@@ -12,8 +12,9 @@ from cronsched import chores
 from cronsched.chores import Chore, ChoreFailed, ChoreScheduler, daily_at, run_chore, run_if_due
 from jobs.engine.lease import LeaseKeeper, Term
 from jobs.engine.rescue import PATIENCE_S
-from jobs.models import ChoreState
-from jobs.tests.factories import NOON
+from jobs.models import ChoreState, JobExecution
+from jobs.services import history
+from jobs.tests.factories import NOON, ExecutionFactory
 
 # NOON is 21:00 in Tokyo.
 MORNING = datetime(2026, 3, 9, 23, 0, tzinfo=UTC)
@@ -127,6 +128,37 @@ def test_the_chores_run_at_start_and_show_in_the_store(term, monkeypatch):
     assert list(DjangoJob.objects.values_list("id", flat=True)) == ["now"]
     assert DjangoJobExecution.objects.filter(job_id="now", status="Executed").count() == 1
     assert ChoreState.objects.get(name="now").last_success_at is not None
+
+
+@pytest.fixture
+def pruning(settings, monkeypatch):
+    """Two batches of old runs, and the chore that prunes them."""
+    settings.EXECUTION_RETENTION_DAYS = 10
+    monkeypatch.setattr("cronsched.core.db.SQLITE_TURN_S", 0)
+    monkeypatch.setattr(history, "PRUNE_BATCH", 2)
+    for days in (11, 12, 13):
+        ExecutionFactory(scheduled_for=NOON - timedelta(days=days))
+    ExecutionFactory(scheduled_for=NOON - timedelta(days=9))
+    return next(chore for chore in chores.all_chores() if chore.name == "prune")
+
+
+@pytest.mark.django_db
+def test_old_history_is_pruned_once_a_day(pruning, term):
+    assert run_if_due(pruning, term=term, now=NOON)
+    assert not run_if_due(pruning, term=term, now=NOON + timedelta(hours=1))
+
+    assert JobExecution.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_pruning_stops_when_the_lead_is_lost(pruning, term, monkeypatch):
+    monkeypatch.setattr(chores, "_keeper", FakeKeeper(None))
+
+    with pytest.raises(ChoreFailed):
+        run_if_due(pruning, term=term, now=NOON)
+
+    assert JobExecution.objects.count() == 2
+    assert ChoreState.objects.get().last_success_at is None, "the rest is the successor's"
 
 
 def test_every_chore_has_a_name_of_its_own():

@@ -42,7 +42,7 @@ STATES = {
 }
 # What stands in the place of a field for an owner, who cannot give the job away, and for who only reads.
 OWNER_SEES = {"created_by": "owner"}
-READER_SEES = {
+READER_SEES: dict[Any, str] = {
     **OWNER_SEES,
     "metadata": "metadata_text",
     "notification_emails": "email_text",

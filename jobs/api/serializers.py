@@ -11,6 +11,7 @@ from drf_spectacular.utils import OpenApiExample, extend_schema_field
 from rest_framework import serializers
 
 from cronsched.core.api.fields import ContractSerializer, FlagField, TextField, UtcDateTimeField
+from cronsched.core.api.params import FALSE_WORDS, TRUE_WORDS
 from jobs.choices import CatchUp, ExecutionType, PausedReason, Status, TriggerType
 from jobs.schedule import MAX_LENGTH as CRON_MAX
 from jobs.schedule import MAX_ZONE_LENGTH
@@ -126,10 +127,20 @@ class TestRunSerializer(RunInputSerializer):
     __test__ = False  # the name is the contract's; pytest need not look inside
 
 
+@extend_schema_field(
+    {
+        "anyOf": [{"type": "boolean"}, {"type": "string", "enum": sorted(TRUE_WORDS | FALSE_WORDS)}],
+        "default": False,
+    }
+)
+class FormFlagField(serializers.BooleanField):
+    """A boolean as a form spells it."""
+
+
 class BulkUploadSerializer(ContractSerializer):
     file = serializers.FileField(help_text="CSV in UTF-8: commas, semicolons or tabs.")
     default_github_owner = _text(GITHUB_MAX, "For rows whose repository has no owner.", allow_blank=True)
-    dry_run = serializers.BooleanField(required=False, default=False, help_text="Say what would happen.")
+    dry_run = FormFlagField(required=False, default=False, help_text="Say what would happen.")
 
 
 class RowErrorSerializer(ContractSerializer):

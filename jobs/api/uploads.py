@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from accounts.roles import may_create_jobs
 from cronsched.core.api.params import read_bool
 from cronsched.core.api.parsers import UploadParser
-from cronsched.core.api.schema import envelope
+from cronsched.core.api.schema import envelope, refusal, said
 from cronsched.core.api.viewsets import ContractViewSet, Right
 from cronsched.core.errors import InvalidInput
 from jobs.api.serializers import (
@@ -27,6 +27,7 @@ from jobs.services.bulk_upload.engine import Upload, check_default_owner, upload
 from jobs.services.bulk_upload.report import Report, report_of
 from jobs.services.bulk_upload.sheet import Sheet
 
+_NO_FILE = 'Send the CSV file in the form field "file" (multipart/form-data).'
 _COUNT = serializers.IntegerField()
 
 
@@ -38,20 +39,29 @@ class BulkUploadViewSet(ContractViewSet):
 
     @extend_schema(
         request={"multipart/form-data": BulkUploadSerializer},
-        responses=envelope(
-            "BulkUpload",
-            message=serializers.CharField(),
-            dry_run=serializers.BooleanField(),
-            created=_COUNT,
-            updated=serializers.IntegerField(help_text="Rows of jobs that were there."),
-            failed=_COUNT,
-            created_count=_COUNT,
-            updated_count=_COUNT,
-            error_count=_COUNT,
-            errors=RowErrorSerializer(many=True),
-            jobs=UploadedJobSerializer(many=True, help_text="Created and updated ones, at most 1,000."),
-            stats=UploadStatsSerializer(),
-        ),
+        responses={
+            200: envelope(
+                "BulkUpload",
+                message=said("Bulk upload completed: 3 created, 1 updated, 1 failed"),
+                dry_run=serializers.BooleanField(),
+                created=_COUNT,
+                updated=serializers.IntegerField(help_text="Rows of jobs that were there."),
+                failed=_COUNT,
+                created_count=_COUNT,
+                updated_count=_COUNT,
+                error_count=_COUNT,
+                errors=RowErrorSerializer(many=True),
+                jobs=UploadedJobSerializer(many=True, help_text="Created and updated ones, at most 1,000."),
+                stats=UploadStatsSerializer(),
+            ),
+            **refusal(
+                400,
+                "Invalid file",
+                'Row 7 is not UTF-8. Save it as "CSV UTF-8" and upload that.',
+                field="file",
+            ),
+            **refusal(413, "Payload too large", "The file is larger than 10485760 bytes: split it."),
+        },
     )
     @action(detail=False, methods=["post"], url_path="bulk-upload")
     def bulk_upload(self, request: Request) -> Response:
@@ -72,7 +82,7 @@ class BulkUploadViewSet(ContractViewSet):
         found = self.request.FILES.get("file")
         if found is None:
             raise InvalidInput(
-                'Send the CSV file in the form field "file" (multipart/form-data).',
+                _NO_FILE,
                 error="No file",
                 field="file",
             )

@@ -31,6 +31,7 @@ from jobs.engine.plan import PlanConflict, plan_due
 from jobs.engine.recorder import Recorder
 from jobs.engine.rescue import miss_stale_queue
 from jobs.engine.send import Sender, SenderConfig
+from jobs.engine.tally import reopen
 from jobs.engine.ticker import Ticker
 
 logger = logging.getLogger(__name__)
@@ -127,6 +128,8 @@ class Engine:
         if self._wants_resync.is_set():
             self._wants_resync.clear()
             self._resync(now=self._now())
+            # Set back, it lets runs start in hours that were counted.
+            reopen(self._now())
         for planned in plan_due(now=self._now(), term=term, config=self._config):
             logger.info(
                 "planned due=%d queued=%d missed=%d broken=%d",
@@ -139,6 +142,8 @@ class Engine:
     def _begin_term(self, term: Term) -> None:
         """What a new leader does first, and no more: what came due in between is waiting."""
         miss_stale_queue(now=self._now(), term=term, grace_s=self._config.grace_s)
+        # The clock of this host may be behind that of the last leader.
+        reopen(self._now())
         self._on_lead()
         self._started_term = term
 

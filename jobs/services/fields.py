@@ -21,7 +21,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
 from cronsched.core.http.guard import AddressPolicy, check_url
-from cronsched.core.text import clean_name, is_storable
+from cronsched.core.text import clean_name, is_readable_line, is_storable
 from jobs import schedule
 from jobs.choices import CatchUp
 from jobs.engine.transports.webhook import decode_secret
@@ -173,6 +173,8 @@ def check_nothing(field: str, value: Any) -> None:
 def check_name(field: str, value: str) -> None:
     if not 1 <= len(value) <= NAME_MAX:
         raise Refused(f"{field} must have 1 to {NAME_MAX} characters.")
+    if not is_readable_line(value):
+        raise Refused(f"{field} must be one line, without control characters.")
 
 
 def check_cron(field: str, value: str) -> None:

@@ -150,7 +150,10 @@ def split_repository(data: Mapping[str, Any], faults: Faults) -> Mapping[str, An
         return data
     owner, repo = fields.split_repository(given.strip())
     other = data.get("github_owner")
-    if isinstance(other, str) and other.strip() and other.strip().lower() != owner.lower():
+    if other is not None and not isinstance(other, str):
+        # Left where it is: its own rule has the words for it.
+        return {**data, "github_repo": repo}
+    if other and other.strip() and other.strip().lower() != owner.lower():
         faults.add("github_repo", "github_repo names another owner than github_owner; give the owner once.")
     return {**data, "github_owner": owner, "github_repo": repo}
 

@@ -17,6 +17,7 @@ from jobs.engine.loop import Engine
 from jobs.engine.recorder import Recorder
 from jobs.engine.send import SenderConfig
 from jobs.models import Job, JobExecution, SchedulerLease
+from jobs.services.lifecycle import delete_job
 from jobs.services.maintenance import resync
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 
@@ -87,6 +88,22 @@ def test_a_due_job_is_sent_once_and_recorded(engine, clock, http_sink):
     assert call.headers["webhook-id"] == str(row.pk)
     job.refresh_from_db()
     assert (job.last_status, job.next_run_at) == ("success", NOON + timedelta(minutes=1))
+
+
+def test_a_job_is_deleted_in_the_middle_of_its_run(engine, http_sink, caplog):
+    """The request is out, the job goes, the answer comes: nobody is left to note it, and nothing breaks."""
+    http_sink.on("/hook", Reply(hold=True))
+    job = JobFactory(target_url=http_sink.url("/hook"))
+    engine.tick()
+    http_sink.wait_for(1, 5)
+
+    delete_job(job, by=None, now=NOON)
+    http_sink.release()
+    finish(engine)
+
+    assert not Job.objects.exists()
+    assert not JobExecution.objects.exists()
+    assert not [record for record in caplog.records if record.levelname in {"ERROR", "CRITICAL"}]
 
 
 def test_every_minute_fires_once(engine, clock, http_sink):

@@ -92,6 +92,7 @@ def test_parse_takes_what_cron_takes(expression):
         ("* * * *", "", "has 4 fields"),
         ("0 0 9 * * 1", "", "has 6 fields"),
         ("0 9 * * 1 2027", "", "has 6 fields"),
+        ("@reboot", "", '"@reboot" are not supported; write five fields: minute, hour'),
         ("@daily", "", '"@daily" are not supported; write "0 0 * * *"'),
         ("@Hourly", "", 'write "0 * * * *"'),
         ("@every 5 m * *", "", "Nicknames"),

@@ -138,6 +138,8 @@ BAD = [
     ("name", "x" * 256, "name must have 1 to 255 characters."),
     ("name", "a\x00b", NO_STORE.format("name")),
     ("name", "a\ud800", NO_STORE.format("name")),
+    ("name", "two\nlines", "name must be one line, without control characters."),
+    ("name", "\u202eevil", "name must be one line, without control characters."),
     ("cron_expression", None, "cron_expression is required."),
     ("cron_expression", ["*"], "cron_expression must be text."),
     ("cron_expression", "0 2 \x00 * *", NO_STORE.format("cron_expression")),

@@ -16,13 +16,12 @@ from cronsched.core.api.fields import ContractModelSerializer, ContractSerialize
 from cronsched.core.api.pagination import read_page
 from cronsched.core.api.params import read_bool
 from cronsched.core.api.ranges import TimeRange, read_range
-from cronsched.core.api.schema import RANGE_PARAMETERS, envelope, page_parameters, query
+from cronsched.core.api.schema import RANGE_PARAMETERS, envelope, page_parameters, query, said
 from cronsched.core.api.viewsets import SIGNED_IN, ContractViewSet, Right
 from notifications.models import Notification, NotificationQuerySet
 from notifications.services.notices import delete_notices, mark_read
 
 _COUNT = serializers.IntegerField()
-_MESSAGE = serializers.CharField()
 _UNREAD = query("unread_only", OpenApiTypes.BOOL, "Only what was not read yet.")
 
 
@@ -101,7 +100,7 @@ class NotificationViewSet(ContractViewSet):
         notices = self._own(period, unread_only=bool(read_bool(self.params, "unread_only")))
         total = notices.count()
         return self.answer(
-            notifications=self.show(page.cut(notices)),
+            notifications=self.show(page.cut_by_id(notices)),
             total=total,
             page=page.number,
             per_page=page.size,
@@ -122,7 +121,11 @@ class NotificationViewSet(ContractViewSet):
 
     @extend_schema(
         request=None,
-        responses=envelope("ReadNotification", message=_MESSAGE, notification=NotificationSerializer()),
+        responses=envelope(
+            "ReadNotification",
+            message=said("Notification marked as read"),
+            notification=NotificationSerializer(),
+        ),
     )
     @action(detail=True, methods=["put"])
     def read(self, request: Request, pk: str) -> Response:  # type: ignore[override]
@@ -133,14 +136,19 @@ class NotificationViewSet(ContractViewSet):
         return self.answer(message="Notification marked as read", notification=self.show(notice))
 
     @extend_schema(
-        request=None, responses=envelope("ReadNotifications", message=_MESSAGE, updated_count=_COUNT)
+        request=None,
+        responses=envelope(
+            "ReadNotifications", message=said("All notifications marked as read"), updated_count=_COUNT
+        ),
     )
     @action(detail=False, methods=["put"], url_path="read-all")
     def read_all(self, request: Request) -> Response:
         count = mark_read(user=self.user, now=self.now)
         return self.answer(message="All notifications marked as read", updated_count=count)
 
-    @extend_schema(responses=envelope("DeletedNotification", message=_MESSAGE))
+    @extend_schema(
+        responses=envelope("DeletedNotification", message=said("Notification deleted successfully"))
+    )
     def destroy(self, request: Request, pk: str) -> Response:
         delete_notices(self.get_queryset().filter(pk=self.get_object().pk))
         return self.answer(message="Notification deleted successfully")

@@ -12,11 +12,13 @@ from rest_framework.response import Response
 from accounts.roles import may_manage
 from cronsched.core.api.fields import ContractModelSerializer, ContractSerializer, FlagField, TextField
 from cronsched.core.api.routers import route
-from cronsched.core.api.schema import envelope
+from cronsched.core.api.schema import at_least_one, envelope, refusal, said
 from cronsched.core.api.viewsets import ContractViewSet, Right
 from notifications.models import SlackSettings
 from notifications.services.slack_settings import (
     CHANNEL_MAX,
+    NEEDS_URL,
+    SLACK_FIELDS,
     URL_MAX,
     get_slack_settings,
     readable_webhook_url,
@@ -45,7 +47,7 @@ class SlackSettingsSerializer(ContractModelSerializer):
 
 
 class SlackSettingsInputSerializer(ContractSerializer):
-    request_schema: ClassVar[dict[str, Any]] = {"minProperties": 1}
+    request_schema: ClassVar[dict[str, Any]] = at_least_one(*SLACK_FIELDS)
 
     is_enabled = FlagField(required=False)
     webhook_url = TextField(
@@ -66,9 +68,14 @@ class SlackSettingsViewSet(ContractViewSet):
 
     @extend_schema(
         request=SlackSettingsInputSerializer,
-        responses=envelope(
-            "UpdatedSlackSettings", message=serializers.CharField(), slack_settings=SlackSettingsSerializer()
-        ),
+        responses={
+            200: envelope(
+                "UpdatedSlackSettings",
+                message=said("Slack settings updated"),
+                slack_settings=SlackSettingsSerializer(),
+            ),
+            **refusal(400, "Invalid settings", NEEDS_URL, field="webhook_url"),
+        },
     )
     def update_slack_settings(self, request: Request) -> Response:
         """Partial: what is not sent stays; "" and null clear."""

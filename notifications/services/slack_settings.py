@@ -23,6 +23,7 @@ from notifications.signals import slack_changed
 SLACK_FIELDS = ("is_enabled", "webhook_url", "channel")
 CHANNEL_MAX = 255
 URL_MAX = 500
+NEEDS_URL = "webhook_url is required when Slack is enabled."
 UNREADABLE = "(cannot be read with the present ENCRYPTION_KEYS: enter it again)"
 
 
@@ -76,7 +77,7 @@ def update_slack_settings(*, data: Mapping[str, Any], by: Any, now: datetime) ->
                 row.webhook_url = _encrypted(url)
         if row.is_enabled and not row.webhook_url:
             raise InvalidInput(
-                "webhook_url is required when Slack is enabled.",
+                NEEDS_URL,
                 error="Invalid settings",
                 field="webhook_url",
             )

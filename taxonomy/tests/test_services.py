@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import pytest
-from django.db import connection
 
 from accounts.tests.factories import UserFactory
 from cronsched.core.errors import Conflict, DomainError, InvalidInput
+from cronsched.testing.threads import at_once
 from jobs.tests.factories import NOON, JobFactory
 from taxonomy import services
 from taxonomy.models import JobCategory, PicTeam
@@ -101,6 +100,7 @@ def test_given_slug_is_slugified(given: Any, slug: str) -> None:
         ({"name": 7}, "name", "name is required, as text."),
         ({"name": "  "}, "name", "name must have 1 to 255 characters."),
         ({"name": "x" * 256}, "name", "name must have 1 to 255 characters."),
+        ({"name": "a\u2028b"}, "name", "name must be one line, without control characters."),
         ({"name": "a\x00b"}, "name", "name holds a character that cannot be stored, such as NUL."),
         ({"slug": "営業"}, "slug", "slug must hold a letter a-z or a digit; leave it out to have one made."),
         ({"slug": 5}, "slug", "slug must hold a letter a-z or a digit; leave it out to have one made."),
@@ -294,25 +294,10 @@ def test_listener_that_fails_costs_only_its_own(caplog: pytest.LogCaptureFixture
 
 @pytest.mark.django_db(transaction=True)
 def test_two_creates_of_one_name_at_once_end_in_one_row_and_one_conflict() -> None:
-    barrier = threading.Barrier(2)
-    outcomes: list[Any] = []
+    outcomes = at_once(*[lambda: services.create_category(name="Month End", **WHO).slug] * 2)
 
-    def create() -> None:
-        barrier.wait(timeout=10)
-        try:
-            outcomes.append(services.create_category(name="Month End", **WHO).slug)
-        except DomainError as error:
-            outcomes.append(error.error)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=create) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=30)
-
-    assert sorted(outcomes) == ["Duplicate slug", "month-end"]
+    told = [outcome.error if isinstance(outcome, DomainError) else outcome for outcome in outcomes]
+    assert sorted(told) == ["Duplicate slug", "month-end"]
     assert JobCategory.objects.filter(slug="month-end").count() == 1
 
 

@@ -44,7 +44,7 @@ PAGES = (
     "jobs_chorestate_changelist",
     "django_apscheduler_djangojob_changelist",
     "django_apscheduler_djangojobexecution_changelist",
-    "axes_accessattempt_changelist",
+    "accounts_loginfailure_changelist",
     "password_change",
 )
 

@@ -12,12 +12,15 @@ from tests.contract.shapes import (
     EXECUTION,
     EXECUTION_ACROSS_JOBS,
     JOB,
+    NOTIFICATION,
     PREFERENCES,
+    SLACK,
     TEAM,
     USER,
     an_object,
     count,
     flag,
+    is_list,
     number,
     one_of,
     or_null,
@@ -28,7 +31,6 @@ from tests.contract.shapes import (
     with_offset,
 )
 
-FORM = "application/x-www-form-urlencoded"
 NEW_JOB = {
     "name": "Nightly report",
     "cron_expression": "0 2 * * *",
@@ -54,7 +56,7 @@ class Call:
     who: str
     answer: Any
     body: Any = None
-    form: str | None = None
+    form: str | dict[str, Any] | None = None
 
 
 # Open to anyone; any role; users and admins; the owner and admins; admins.
@@ -62,6 +64,8 @@ ANYONE = "200 200 200 200 200"
 SIGNED_IN = "401 200 200 200 200"
 OWNER = "401 403 403 200 200"
 ADMIN = "401 403 403 403 200"
+OWN_ONLY = "401 403 403 200 403"
+HOOK = "https://hooks.slack.com/services/T000/B000/XXXXXXXX"
 
 AUTH = [
     Call(
@@ -565,4 +569,132 @@ SYSTEM = [
         answer={"openapi": text, "paths": an_object, "components": an_object},
     ),
 ]
-CALLS = [*AUTH, *JOBS, *EXECUTIONS, *TAXONOMY, *SYSTEM]
+RANGE = {"from": None, "to": None}
+NOTIFICATIONS = [
+    Call(
+        op="notifications_list",
+        call="GET /notifications",
+        who=SIGNED_IN,
+        answer={
+            "notifications": is_list,
+            "total": count,
+            "page": 1,
+            "per_page": 20,
+            "total_pages": count,
+            "range": RANGE,
+        },
+    ),
+    Call(
+        op="notifications_list",
+        call="GET /notifications?per_page=999&unread_only=1&from=2025-12-01&to=2025-12-02T09:00:00%2B09:00",
+        who=SIGNED_IN,
+        answer={
+            "total": 0,
+            "per_page": 100,
+            "range": {"from": "2025-12-01T00:00:00", "to": "2025-12-02T00:00:00"},
+        },
+    ),
+    Call(
+        op="notifications_unread_count",
+        call="GET /notifications/unread-count?from=2025-12-01",
+        who=SIGNED_IN,
+        answer={"unread_count": count, "range": {"from": "2025-12-01T00:00:00", "to": None}},
+    ),
+    Call(
+        op="notifications_read",
+        call="PUT /notifications/{notification}/read",
+        who=OWN_ONLY,
+        answer={
+            "message": "Notification marked as read",
+            "notification": {**NOTIFICATION, "is_read": True, "read_at": utc},
+        },
+    ),
+    Call(
+        op="notifications_read",
+        call="PUT /notifications/{nowhere}/read",
+        who="401 404 404 404 404",
+        answer=None,
+    ),
+    Call(
+        op="notifications_read_all",
+        call="PUT /notifications/read-all",
+        who=SIGNED_IN,
+        answer={"message": "All notifications marked as read", "updated_count": count},
+    ),
+    Call(
+        op="notifications_destroy",
+        call="DELETE /notifications/{notification}",
+        who=OWN_ONLY,
+        answer={"message": "Notification deleted successfully"},
+    ),
+    Call(
+        op="notifications_delete_read",
+        call="DELETE /notifications/delete-read",
+        who=SIGNED_IN,
+        answer={"deleted_count": count},
+    ),
+]
+SETTINGS = [
+    Call(
+        op="settings_slack_settings",
+        call="GET /settings/slack",
+        who=ADMIN,
+        answer={"slack_settings": {**SLACK, "is_enabled": False, "webhook_url": None, "channel": None}},
+    ),
+    Call(
+        op="settings_update_slack_settings",
+        call="PUT /settings/slack",
+        body={"is_enabled": True, "webhook_url": f" {HOOK} ", "channel": " #ops "},
+        who=ADMIN,
+        answer={
+            "message": "Slack settings updated",
+            "slack_settings": {**SLACK, "is_enabled": True, "webhook_url": HOOK, "channel": "#ops"},
+        },
+    ),
+    Call(
+        op="settings_update_slack_settings",
+        call="PUT /settings/slack",
+        body={"webhook_url": "", "channel": ""},
+        who=ADMIN,
+        answer={"slack_settings": {**SLACK, "webhook_url": None, "channel": None}},
+    ),
+]
+CSV = (
+    b"Job Name,Cron Schedule (JST),Status,Target URL,PIC Team,End Date\n"
+    b"New,0 2 * * *,enable,https://hooks.example.com/a,DevOps,2099-12-31\n"
+    b"Bad,0 25 * * *,enable,https://hooks.example.com/a,DevOps,2099-12-31\n"
+    b",,,,,\n"
+    b"Daily backup,0 3 * * *,,https://hooks.example.com/b,devops,2099-12-31\n"
+)
+UPLOADED_JOB = {**JOB, "notification_emails": is_list}
+UPLOADED = {
+    "message": text,
+    "dry_run": False,
+    "created": 1,
+    "created_count": 1,
+    "updated": count,
+    "updated_count": count,
+    "failed": count,
+    "error_count": count,
+    "errors": [{"row": count, "name": text, "error": text}],
+    "jobs": [UPLOADED_JOB],
+    "stats": {"original_row_count": 4, "removed_empty_row_count": 1},
+}
+UPLOADS = [
+    Call(
+        op="uploads_bulk_upload",
+        call="POST /jobs/bulk-upload",
+        form={"file": CSV},
+        # Anybody may send it: what is another's is a row that fails.
+        who="401 403 200 200 200",
+        answer=UPLOADED,
+    ),
+    Call(
+        op="uploads_bulk_upload",
+        call="POST /jobs/bulk-upload",
+        form={"file": CSV, "dry_run": "yes", "default_github_owner": "acme"},
+        who="401 403 200 200 200",
+        answer={**UPLOADED, "dry_run": True, "jobs": [{**UPLOADED_JOB, "id": None}]},
+    ),
+]
+CALLS = [*AUTH, *JOBS, *UPLOADS, *EXECUTIONS, *NOTIFICATIONS, *TAXONOMY, *SETTINGS, *SYSTEM]

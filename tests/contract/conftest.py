@@ -8,7 +8,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import transaction
+from django.test.client import MULTIPART_CONTENT
 
 from accounts.tests.factories import UserFactory
 from accounts.tokens import issue_tokens
@@ -17,9 +19,11 @@ from cronsched.testing.fixtures_api import JSON, ApiClient
 from jobs.engine.messages import DeliveryResult, Outcome, Reason
 from jobs.services import trial
 from jobs.tests.factories import ExecutionFactory, JobFactory
+from notifications.tests.factories import NotificationFactory
 from taxonomy.tests.factories import CategoryFactory, TeamFactory
 
 CALLERS = ("anonymous", "viewer", "other", "owner", "admin")
+FORM = "application/x-www-form-urlencoded"
 NOWHERE = "00000000-0000-4000-8000-000000000000"
 
 
@@ -30,18 +34,19 @@ class World:
     ids: dict[str, str] = field(default_factory=dict)
     clients: dict[str, ApiClient] = field(default_factory=dict)
 
-    def send(self, caller: str, call: str, body: Any = None, **extra: Any) -> Any:
-        """`send("owner", "PUT /jobs/{job}", {...})`, and whatever it writes is undone."""
+    def send(self, caller: str, call: str, body: Any = None, *, form: Any = None, **extra: Any) -> Any:
+        """`send("owner", "PUT /jobs/{job}", {...})`, and whatever it writes is undone.
+
+        A `form` is text, or for multipart a dictionary, of which bytes are a file.
+        """
         method, _, path = call.partition(" ")
         client = self.clients[caller]
         ids = {**self.ids, "me": str(client.user.pk if client.user else NOWHERE)}
         data = self._filled(body, ids)
-        form = extra.pop("form", None)
         with transaction.atomic():
             if form is not None:
-                response = client.post(
-                    path.format(**ids), form, content_type=extra.pop("content_type"), **extra
-                )
+                kind = MULTIPART_CONTENT if isinstance(form, dict) else FORM
+                response = client.post(path.format(**ids), _files(form), content_type=kind, **extra)
             else:
                 response = client.generic(
                     method,
@@ -96,12 +101,23 @@ def _things(owner: Any) -> dict[str, str]:
         "job": job,
         "run": ExecutionFactory(job=job, response_status=200, output="done"),
         "run_of_another": ExecutionFactory(),
+        "notification": NotificationFactory(user=owner, related_job=job),
+        "read_notification": NotificationFactory(user=owner, read=True),
         "ended_job": JobFactory(
             name="Ended", created_by=owner, end_date=clock.now().date() - timedelta(days=9)
         ),
     }
     refresh = issue_tokens(owner, now=clock.now()).refresh
     return {**{name: str(row.pk) for name, row in rows.items()}, "nowhere": NOWHERE, "refresh": refresh}
+
+
+def _files(form: Any) -> Any:
+    if not isinstance(form, dict):
+        return form
+    return {
+        name: SimpleUploadedFile("jobs.csv", value, "text/csv") if isinstance(value, bytes) else value
+        for name, value in form.items()
+    }
 
 
 def _answered(delivery: Any) -> DeliveryResult:

@@ -43,6 +43,10 @@ def number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def is_list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
 def an_object(value: Any) -> bool:
     return isinstance(value, dict)
 
@@ -112,6 +116,26 @@ EXECUTION = {
     "output": or_null(text),
 }
 EXECUTION_ACROSS_JOBS = {**EXECUTION, "job_name": text, "github_repo": or_null(text)}
+NOTIFICATION = {
+    "id": uuid,
+    "user_id": uuid,
+    "title": text,
+    "message": text,
+    "type": one_of("success", "error", "warning", "info"),
+    "related_job_id": or_null(uuid),
+    "related_execution_id": or_null(uuid),
+    "is_read": flag,
+    "read_at": or_null(utc),
+    "created_at": utc,
+}
+SLACK = {
+    "id": uuid,
+    "is_enabled": flag,
+    "webhook_url": or_null(text),
+    "channel": or_null(text),
+    "created_at": utc,
+    "updated_at": utc,
+}
 CATEGORY = {"id": uuid, "slug": slug, "name": text, "is_active": flag, "created_at": utc, "updated_at": utc}
 TEAM = {**CATEGORY, "slack_handle": text}
 

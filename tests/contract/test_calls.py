@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.calls import CALLS, FORM, Call
+from tests.contract.calls import CALLS, Call
 from tests.contract.conftest import CALLERS, World
 from tests.contract.document import faults, operations, untold
 from tests.contract.shapes import differences, text
@@ -42,9 +42,7 @@ def test_every_row_is_the_operation_that_it_says() -> None:
 
 
 def send(world: World, caller: str, row: Call) -> Any:
-    if row.form is not None:
-        return world.send(caller, row.call, form=row.form, content_type=FORM)
-    return world.send(caller, row.call, row.body)
+    return world.send(caller, row.call, row.body, form=row.form)
 
 
 def as_documented(name: str, answer: Any) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from accounts.throttle import ACCOUNT_LIMIT
-from tests.contract.calls import NEW_JOB, NEW_USER
+from tests.contract.calls import CSV, NEW_JOB, NEW_USER
 from tests.contract.conftest import NOWHERE, World
 from tests.contract.shapes import differences, text
 
@@ -16,6 +16,7 @@ BAD_ROLE = (400, "Invalid role", "Role must be one of: admin, user, viewer")
 BAD_DATE = (400, "Invalid date", "Invalid date")
 BAD_RANGE = (400, "Invalid date range", '"from" must be earlier than "to".')
 FIXED_SLUG = (400, "Invalid payload", "Slug cannot be edited directly; it is derived from name.")
+NEEDS_URL = (400, "Invalid settings", "webhook_url is required when Slack is enabled.")
 INVALID = (400, "Validation error", text)
 
 
@@ -121,6 +122,7 @@ TABLE: list[tuple[str, str, Any, tuple[int, Any, Any]]] = [
             {"target_url": None, "github_repo": "acme/reports"},
             {"target_url": None, "github_repo": "reports", "github_workflow_name": "n.yml"},
             {"github_repo": "acme/reports", "github_workflow_name": "nightly.txt"},
+            {"github_owner": {}, "github_repo": "acme/reports", "github_workflow_name": "n.yml"},
             {"github_repo": "acme/..", "github_workflow_name": "nightly.yml"},
             {"github_repo": "acme/re ports", "github_workflow_name": "nightly.yml"},
             {"metadata": []},
@@ -185,6 +187,41 @@ TABLE: list[tuple[str, str, Any, tuple[int, Any, Any]]] = [
             "/pic-teams?include_inactive=",
         )
     ),
+    # §8
+    ("owner", "PUT /notifications/{nowhere}/read", None, (404, "Notification not found", text)),
+    ("owner", "DELETE /notifications/7", None, (404, "Notification not found", text)),
+    (
+        "other",
+        "PUT /notifications/{notification}/read",
+        None,
+        (403, "Forbidden: Cannot access other users notifications", text),
+    ),
+    (
+        "admin",
+        "DELETE /notifications/{notification}",
+        None,
+        (403, "Forbidden: Cannot delete other users notifications", text),
+    ),
+    *(
+        ("owner", f"{call}{query}", None, refusal)
+        for call in (
+            "GET /notifications",
+            "GET /notifications/unread-count",
+            "DELETE /notifications/delete-read",
+        )
+        for query, refusal in (("?from=soon", BAD_DATE), ("?from=2025-01-02&to=2025-01-01", BAD_RANGE))
+    ),
+    ("owner", "GET /notifications?page=0", None, INVALID),
+    ("owner", "GET /notifications?per_page=x", None, INVALID),
+    ("owner", "GET /notifications?unread_only=maybe", None, INVALID),
+    # §10
+    ("admin", "PUT /settings/slack", {"is_enabled": True}, NEEDS_URL),
+    ("admin", "PUT /settings/slack", {"is_enabled": True, "webhook_url": " "}, NEEDS_URL),
+    ("admin", "PUT /settings/slack", {}, (400, text, text)),
+    ("admin", "PUT /settings/slack", {"unknown": 1}, (400, text, text)),
+    ("admin", "PUT /settings/slack", {"is_enabled": "yes"}, (400, text, text)),
+    ("admin", "PUT /settings/slack", {"webhook_url": "http://hooks.slack.com/x"}, (400, text, text)),
+    ("admin", "PUT /settings/slack", {"webhook_url": "https://127.0.0.1/x"}, (400, text, text)),
     # §9
     (
         "admin",
@@ -269,6 +306,37 @@ def test_refusals_have_the_words_of_the_contract(
     assert response.status_code == status, response.json()
     assert list(differences({"error": error, "message": message}, response.json())) == []
     assert all(isinstance(texts, list) for texts in response.json().get("details", {}).values())
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {},
+        {"file": "text, and no file"},
+        {"file": b""},
+        {"file": b" \r\n"},
+        {"file": b"\x00\x01\xff\xfe"},
+        {"file": b"PK\x03\x04 a spreadsheet"},
+        {"file": b"Name of it,When\na,b\n"},
+        {"file": b"Job Name\nBackup\n"},
+        {"file": CSV, "dry_run": "maybe"},
+        {"file": CSV, "default_github_owner": "not/one"},
+    ],
+    ids=lambda form: ",".join(f"{name}={value[:12]!r}" for name, value in form.items()),
+)
+def test_an_upload_that_is_no_table_of_jobs_is_refused(world: World, form: dict[str, Any]) -> None:
+    response = world.send("owner", "POST /jobs/bulk-upload", form=form)
+
+    assert response.status_code == 400, response.json()
+    assert list(differences({"error": text, "message": text}, response.json())) == []
+
+
+def test_an_upload_too_large_is_refused(world: World, settings: Any) -> None:
+    settings.UPLOAD_MAX_BYTES = 100
+
+    response = world.send("owner", "POST /jobs/bulk-upload", form={"file": CSV * 1000})
+
+    assert (response.status_code, response.json()["error"]) == (413, "Payload too large")
 
 
 def test_the_eleventh_guess_waits(world: World) -> None:

@@ -6,7 +6,7 @@ import getpass
 import sys
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from accounts.models import User
 from accounts.passwords import generate_password
@@ -14,9 +14,10 @@ from accounts.services import ensure_admin
 from cronsched.core import clock
 from cronsched.core.errors import DomainError
 from cronsched.core.text import name_key
+from cronsched.management.base import ProductCommand
 
 
-class Command(BaseCommand):
+class Command(ProductCommand):
     help = "Create an active admin, or promote the user of that name. Safe to repeat."
 
     def add_arguments(self, parser: CommandParser) -> None:

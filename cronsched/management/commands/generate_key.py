@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from cryptography.fernet import Fernet
-from django.core.management.base import BaseCommand
+
+from cronsched.management.base import ProductCommand
 
 
-class Command(BaseCommand):
+class Command(ProductCommand):
     help = "Print a new key for ENCRYPTION_KEYS; to rotate, put it in front of the present ones."
     # It is what one runs when the settings are not complete yet.
     requires_system_checks: list[str] = []

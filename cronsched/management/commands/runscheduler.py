@@ -10,10 +10,11 @@ import signal
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from cronsched.chores import ChoreScheduler
 from cronsched.core.http.guard import AddressPolicy
+from cronsched.management.base import ProductCommand, seconds
 from jobs.engine.config import from_settings
 from jobs.engine.loop import Engine
 from jobs.engine.send import SenderConfig
@@ -25,13 +26,13 @@ DRAIN_S = 30.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-class Command(BaseCommand):
+class Command(ProductCommand):
     help = "Run the scheduler: plan what is due, send it, record what came of it."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
             "--drain",
-            type=float,
+            type=seconds,
             default=DRAIN_S,
             metavar="SECONDS",
             help="how long SIGTERM waits for runs in flight (default: %(default)s)",

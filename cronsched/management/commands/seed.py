@@ -10,13 +10,14 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from accounts.models import User
 from accounts.passwords import generate_password
 from accounts.services import ensure_admin
 from cronsched.core import clock
 from cronsched.core.errors import Conflict, DomainError
+from cronsched.management.base import ProductCommand
 from taxonomy.models import GENERAL, JobCategory
 from taxonomy.services import create_category
 
@@ -29,7 +30,7 @@ CATEGORIES = {
 }
 
 
-class Command(BaseCommand):
+class Command(ProductCommand):
     help = "Create the default categories and, with ALLOW_DEFAULT_ADMIN, the first admin. Safe to repeat."
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -93,7 +93,7 @@ def check_default_owner(text: str) -> str:
     return owner
 
 
-def upload_jobs(entries: Iterable[Entry], upload: Upload) -> Iterator[Outcome]:
+def upload_jobs(entries: Iterable[Entry], upload: Upload) -> Generator[Outcome]:
     """Store the entries, a batch at a time, and say what became of each once its batch is stored.
 
     What was stored is told once, at the end, or when the caller stops asking.

@@ -23,7 +23,9 @@ def csv_lines(jobs: QuerySet[Job]) -> Iterator[str]:
 
 
 def _in_order(jobs: QuerySet[Job]) -> Iterable[Job]:
-    rows = jobs.select_related("category", "pic_team").without_secrets().defer("search_text")
+    rows = jobs.select_related("category", "pic_team").defer(
+        "signing_secret", "previous_signing_secret", "search_text"
+    )
     return rows.order_by("name_key").iterator(chunk_size=CHUNK)
 
 

@@ -152,8 +152,9 @@ class Table:
         try:
             yield iter(text)
         finally:
-            # The file is the caller's to close.
-            text.detach()
+            # The file is the caller's to close; who stopped in the middle may have closed it already.
+            if not self._file.closed:
+                text.detach()
 
     def _not_text(self, number: int, text: str = "\ufffd") -> TableFault:
         if "\x00" in text:
