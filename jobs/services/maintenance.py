@@ -17,9 +17,10 @@ from cronsched.core.clock import scheduler_date
 from cronsched.core.db import locked, retry_conflicts, update_each
 from jobs.choices import PausedReason, Status
 from jobs.engine import slots
+from jobs.engine.broken import switch_off
+from jobs.engine.decide import ROW_FAULTS, blamed
 from jobs.engine.tell import tell_changed
 from jobs.models import Job
-from jobs.schedule import CronError, ZoneError
 from jobs.services.overtaken import overtaken_run, record_overtaken
 
 logger = logging.getLogger(__name__)
@@ -124,7 +125,7 @@ def _recompute(jobs: QuerySet[Job], *, now: datetime) -> int:
 
     A job that is due is PLAN's: its slot stays, unless its schedule was changed meanwhile.
     """
-    broken = 0
+    faults: dict[Job, Exception] = {}
     fields = (
         "id",
         "name",
@@ -141,14 +142,14 @@ def _recompute(jobs: QuerySet[Job], *, now: datetime) -> int:
             key = slots.schedule_key(job.cron_expression, job.zone_name)
             try:
                 next_run_at = _next_of(job, key, now)
-            except (CronError, ZoneError) as error:
-                broken += _switch_off_broken(job, str(error), now)
+            except ROW_FAULTS as error:
+                faults[job] = error
                 continue
             if (next_run_at, key) != (job.next_run_at, job.planned_schedule):
                 rows.append((next_run_at, key, job.pk, job.schedule_version))
         # A job that was edited meanwhile has another version, and its own right next run.
         update_each(Job, ("next_run_at", "planned_schedule"), ("id", "schedule_version"), rows)
-    return broken
+    return _switch_off_blamed(faults, now=now)
 
 
 def _next_of(job: Job, key: str, now: datetime) -> datetime | None:
@@ -160,13 +161,23 @@ def _next_of(job: Job, key: str, now: datetime) -> datetime | None:
     )
 
 
+def _switch_off_blamed(faults: dict[Job, Exception], *, now: datetime) -> int:
+    """Switch off the jobs that are themselves to blame for their fault. The count."""
+    notes = blamed(faults)
+    for job, note in notes.items():
+        _switch_off_broken(job, note, now)
+    if len(faults) > len(notes):
+        error = next(error for job, error in faults.items() if job not in notes)
+        logger.error(
+            "jobs passed over, several fail alike count=%d", len(faults) - len(notes), exc_info=error
+        )
+    return len(notes)
+
+
 @retry_conflicts
-def _switch_off_broken(job: Job, note: str, now: datetime) -> int:
-    logger.warning("reconcile: job switched off job=%s reason=%s", job.pk, note)
+def _switch_off_broken(job: Job, note: str, now: datetime) -> None:
     with transaction.atomic():
-        _switch_off([job], PausedReason.BROKEN, note, now)
-        tell_changed(job, "broken", now=now)
-    return 1
+        switch_off(job, note=note, now=now)
 
 
 def _pages(jobs: QuerySet[Job]) -> Iterator[list[Job]]:
