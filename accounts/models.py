@@ -11,7 +11,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from accounts import hashers
-from accounts.roles import Role, is_admin, may_create_jobs
+from accounts.roles import Role, is_admin
 from cronsched.core.models import KeyField, Timestamped
 from cronsched.core.text import clean_name, name_key
 
@@ -122,10 +122,6 @@ class User(AbstractBaseUser, Timestamped):
 
     def has_module_perms(self, app_label: str) -> bool:
         return self.is_active
-
-    @property
-    def can_create_jobs(self) -> bool:
-        return may_create_jobs(self)
 
 
 JOBS_TABLE_COLUMNS: dict[str, bool] = {

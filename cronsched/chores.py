@@ -23,24 +23,30 @@ from apscheduler.schedulers.blocking import BlockingScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 from django.conf import settings
 from django.core.management import call_command
-from django.db import close_old_connections, connection
+from django.db import DatabaseError, close_old_connections, connection
 from django_apscheduler.jobstores import DjangoJobStore
 from django_apscheduler.models import DjangoJob, DjangoJobExecution
 
 from cronsched.core import clock
+from cronsched.core.db import is_answering
 from jobs.engine.lease import LeaseKeeper, Term
 from jobs.engine.rescue import PATIENCE_S, rescue_stuck
+from jobs.engine.tally import count_closed_hours, recount
 from jobs.engine.tell import sweep_untold
 from jobs.models import ChoreState
 from jobs.services.history import prune_executions
-from jobs.services.maintenance import reconcile, resync
+from jobs.services.maintenance import pull_back, reconcile
+from notifications.digest import daily_edition, send_digests, weekly_edition
+from notifications.reminders import send_end_date_reminders
+from notifications.services.retention import prune_messages
 
 logger = logging.getLogger(__name__)
 
 # django_apscheduler keeps the text of an exception in a column of 1,000 characters.
 ERROR_TEXT_MAX = 900
+MONDAY = 0
 CHORE_HISTORY = timedelta(days=2)
-RESYNC_EVERY = timedelta(hours=1)
+PULL_BACK_EVERY = timedelta(hours=1)
 # How soon a scheduler that died is built anew, and how soon its death is seen.
 REBUILD_S = 5.0
 LOOK_S = 0.2
@@ -75,12 +81,25 @@ def daily_at(hour: int, minute: int = 0) -> Callable[[datetime | None, datetime]
 
 def at_start_and_hourly(last: datetime | None, now: datetime) -> bool:
     """Due once in this process's lead, and then each hour."""
-    return last is None or now - last >= RESYNC_EVERY or (_led_since is not None and last < _led_since)
+    return last is None or now - last >= PULL_BACK_EVERY or (_led_since is not None and last < _led_since)
 
 
-def _resync(term: Term, now: datetime) -> None:
-    """What no comparison in SQL finds: next runs that a clock set back, or a hand, left far ahead."""
-    resync(now=now)
+def _pull_back(term: Term, now: datetime) -> None:
+    pull_back(now=now)
+
+
+def weekly_at(weekday: int, hour: int) -> Callable[[datetime | None, datetime], bool]:
+    """Due once a week, from that day (Monday is 0) and hour on in the scheduler's timezone."""
+
+    def is_due(last: datetime | None, now: datetime) -> bool:
+        local = now.astimezone(clock.scheduler_zone())
+        day = local - timedelta(days=(local.weekday() - weekday) % 7)
+        latest = day.replace(hour=hour, minute=0, second=0, microsecond=0)
+        if latest > local:
+            latest -= timedelta(days=7)
+        return last is None or last < latest
+
+    return is_due
 
 
 def _reconcile(term: Term, now: datetime) -> None:
@@ -103,20 +122,56 @@ def _flush(term: Term, now: datetime) -> None:
     DjangoJobExecution.objects.filter(run_time__lt=now - CHORE_HISTORY).delete()
 
 
+def _remind(term: Term, now: datetime) -> None:
+    logger.info("reminded count=%d", send_end_date_reminders(now=now))
+
+
+def _daily_digest(term: Term, now: datetime) -> None:
+    logger.info("daily digest users=%d", send_digests(daily_edition(now), now=now))
+
+
+def _weekly_report(term: Term, now: datetime) -> None:
+    logger.info("weekly report users=%d", send_digests(weekly_edition(now), now=now))
+
+
 def _prune(term: Term, now: datetime) -> None:
     """Runs older than EXECUTION_RETENTION_DAYS; what is left when the lead is lost is the successor's."""
     for _ in prune_executions(days=settings.EXECUTION_RETENTION_DAYS, now=now):
-        if _keeper is not None and _keeper.trusted_term() != term:
-            raise ChoreFailed("The lead was lost before the history was pruned.")
+        _recheck(term)
+
+
+def _prune_messages(term: Term, now: datetime) -> None:
+    """Notices and messages older than NOTIFICATION_RETENTION_DAYS, likewise."""
+    for _ in prune_messages(days=settings.NOTIFICATION_RETENTION_DAYS, now=now):
+        _recheck(term)
+
+
+def _recheck(term: Term) -> None:
+    if _keeper is not None and _keeper.trusted_term() != term:
+        raise ChoreFailed("The lead was lost before all that is old was pruned.")
+
+
+def _tally(term: Term, now: datetime) -> None:
+    count_closed_hours(now=now, term=term)
+
+
+def _recount(term: Term, now: datetime) -> None:
+    recount(now=now, term=term)
 
 
 def all_chores() -> tuple[Chore, ...]:
     return (
-        Chore(name="resync", work=_resync, look_every_s=60, is_due=at_start_and_hourly),
+        Chore(name="pull_back", work=_pull_back, look_every_s=60, is_due=at_start_and_hourly),
         Chore(name="reconcile", work=_reconcile, look_every_s=settings.SCHEDULER_POLL_SECONDS),
         Chore(name="rescue", work=_rescue, look_every_s=15),
+        Chore(name="reminders", work=_remind, look_every_s=60, is_due=weekly_at(MONDAY, 9)),
+        Chore(name="daily_digest", work=_daily_digest, look_every_s=60, is_due=daily_at(8)),
+        Chore(name="weekly_report", work=_weekly_report, look_every_s=60, is_due=weekly_at(MONDAY, 8)),
+        Chore(name="prune_messages", work=_prune_messages, look_every_s=600, is_due=daily_at(3, 45)),
         Chore(name="flush", work=_flush, look_every_s=600, is_due=daily_at(3, 30)),
         Chore(name="prune", work=_prune, look_every_s=600, is_due=daily_at(3, 45)),
+        Chore(name="tally", work=_tally, look_every_s=60),
+        Chore(name="recount", work=_recount, look_every_s=600, is_due=daily_at(4, 30)),
     )
 
 
@@ -136,6 +191,9 @@ def run_chore(name: str) -> None:
     try:
         run_if_due(chore, term=term, now=clock.now())
     except Exception as error:
+        if isinstance(error, DatabaseError) and not is_answering():
+            # Said by the lease; the chore is done at its next look.
+            return
         logger.exception("chore failed name=%s", name)
         raise ChoreFailed(f"{type(error).__name__}: {error}"[:ERROR_TEXT_MAX]) from None
     finally:
@@ -203,9 +261,9 @@ class ChoreScheduler:
         while loop.is_alive() and not ended.wait(LOOK_S):
             pass
         while True:
-            # Not running yet, or not any more.
+            # Not running yet, or not any more. A chore under way is waited for, here and nowhere else.
             with contextlib.suppress(SchedulerNotRunningError):
-                scheduler.shutdown(wait=False)
+                scheduler.shutdown(wait=True)
             loop.join(LOOK_S)
             if not loop.is_alive():
                 return

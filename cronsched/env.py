@@ -6,6 +6,8 @@ words for booleans, bounds for numbers, and a message that says what to write in
 
 from __future__ import annotations
 
+import ipaddress
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 TRUE_WORDS = frozenset({"true", "1", "yes", "on"})
 FALSE_WORDS = frozenset({"false", "0", "no", "off", ""})
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 RETIRED = ("SCHEDULER_LOCK_PATH", "FASTAPI_DATABASE_URL", "FASTAPI_LOG_FILE", "FASTAPI_LOG_TO_FILE")
 
 # Seconds: a server that falls silent without a word must not hold a thread for ever. PostgreSQL's driver
@@ -55,6 +58,8 @@ def number(name: str, default: float, *, low: float, high: float, clamp: bool = 
         value = float(raw) if raw else default
     except ValueError:
         raise ImproperlyConfigured(f"{name}={raw!r} is not a number.") from None
+    if math.isnan(value):
+        raise ImproperlyConfigured(f"{name}={raw!r} is not a number.")
     if clamp:
         return min(max(value, low), high)
     if not low <= value <= high:
@@ -72,6 +77,14 @@ def integer(name: str, default: int, *, low: int, high: int, clamp: bool = False
 def words(name: str, default: str = "") -> list[str]:
     """A comma-separated list, without its empty entries."""
     return [word.strip() for word in text(name, default).split(",") if word.strip()]
+
+
+def networks(name: str) -> tuple[Network, ...]:
+    """Addresses and networks: `10.1.0.5,10.2.0.0/16,fd12::/32`."""
+    try:
+        return tuple(ipaddress.ip_network(word, strict=False) for word in words(name))
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: {error}; write 10.1.0.5,10.2.0.0/16.") from None
 
 
 def fernet_keys(name: str) -> list[str]:
@@ -111,7 +124,14 @@ def database(url: str, base_dir: Path) -> dict[str, Any]:
     scheme = scheme.split("+", 1)[0]
     if scheme == "mariadb":
         scheme = "mysql"
-    config: dict[str, Any] = dict(environ.Env.db_url_config(f"{scheme}://{rest}"))
+    try:
+        config: dict[str, Any] = dict(environ.Env.db_url_config(f"{scheme}://{rest}"))
+    except ValueError:
+        # The error's own text would show a part of the password.
+        raise ImproperlyConfigured(
+            "DATABASE_URL cannot be read: in a user name or password write %2F for /, %40 for @, %3A for : "
+            "and %23 for #."
+        ) from None
     options: dict[str, Any] = config.setdefault("OPTIONS", {})
     engine = str(config.get("ENGINE", ""))
     if engine.endswith("sqlite3"):

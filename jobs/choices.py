@@ -5,7 +5,6 @@ from __future__ import annotations
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from jobs.engine.messages import Reason as EngineReason
 from jobs.engine.messages import TargetKind
 
 
@@ -31,6 +30,13 @@ class ExecutionType(models.TextChoices):
     GITHUB_ACTIONS = TargetKind.GITHUB_ACTIONS.value, _("GitHub Actions")
 
 
+class Span(models.TextChoices):
+    """What a tally counts, both in UTC."""
+
+    HOUR = "hour", _("hour")
+    DAY = "day", _("day")
+
+
 class CatchUp(models.TextChoices):
     """What happens to slots that came due while nobody could fire them."""
 
@@ -43,6 +49,3 @@ class PausedReason(models.TextChoices):
     BY_HAND = "by_hand", _("paused by hand")
     EXPIRED = "expired", _("past its end date")
     BROKEN = "broken", _("its schedule cannot be read")
-
-
-REASONS = tuple(reason.value for reason in EngineReason)

@@ -26,6 +26,7 @@ class TaxonAdmin(ServiceAdmin):
     """Nothing is deleted here: what is disabled stays on its jobs and cannot be chosen any more."""
 
     form = ServiceForm
+    ordering = ("name_key",)
     list_filter = (("is_active", BooleanRadioFilter),)
     search_fields = ("name_key", "slug")
     search_help_text = _("Name or slug")

@@ -11,7 +11,7 @@ from django_apscheduler.jobstores import DjangoJobStore
 from django_apscheduler.models import DjangoJob, DjangoJobExecution
 
 from cronsched import chores
-from cronsched.chores import Chore, ChoreFailed, ChoreScheduler, daily_at, run_chore, run_if_due
+from cronsched.chores import Chore, ChoreFailed, ChoreScheduler, daily_at, run_chore, run_if_due, weekly_at
 from jobs.engine.lease import LeaseKeeper, Term
 from jobs.engine.rescue import PATIENCE_S
 from jobs.models import ChoreState, JobExecution
@@ -54,6 +54,26 @@ def work() -> Work:
 )
 def test_daily_work_is_due_from_its_hour_in_the_schedulers_zone(last, now, due):
     assert daily_at(8)(last, now) is due
+
+
+MONDAY = datetime(2026, 3, 9, 0, 0, tzinfo=UTC)
+WEEK = timedelta(days=7)
+
+
+@pytest.mark.parametrize(
+    ("last", "now", "due"),
+    [
+        (None, NOON, True),
+        (MONDAY - WEEK, MONDAY - timedelta(seconds=1), False),
+        (MONDAY - WEEK, MONDAY, True),
+        (MONDAY, MONDAY + timedelta(days=6, hours=23), False),
+        (MONDAY - timedelta(minutes=1), MONDAY + timedelta(days=2), True),
+        (MONDAY - 5 * WEEK, MONDAY - timedelta(hours=1), True),
+    ],
+    ids=["never ran", "not yet", "at the time", "done this week", "down on Monday", "overdue for weeks"],
+)
+def test_weekly_work_is_due_from_its_hour_on(last, now, due):
+    assert weekly_at(0, 9)(last, now) is due
 
 
 @pytest.mark.django_db
@@ -198,18 +218,21 @@ def test_a_success_in_the_future_does_not_put_a_chore_off(work, term):
 
 
 @pytest.mark.django_db
-def test_each_lead_begins_with_a_resync(term, monkeypatch):
+def test_each_lead_begins_with_a_look_at_what_lies_too_far_ahead(term, monkeypatch):
     """Started anew after the clock was set back: nobody saw the jump, and the job would sleep for years."""
     job = JobFactory(next_run_at=NOON + timedelta(days=1500))
-    chore = next(chore for chore in chores.all_chores() if chore.name == "resync")
-    ChoreState.objects.create(name="resync", last_success_at=NOON - timedelta(minutes=1))
+    early = JobFactory(next_run_at=NOON + timedelta(seconds=5))
+    chore = next(chore for chore in chores.all_chores() if chore.name == "pull_back")
+    ChoreState.objects.create(name="pull_back", last_success_at=NOON - timedelta(minutes=1))
     assert not run_if_due(chore, term=term, now=NOON)
 
     monkeypatch.setattr(chores, "_led_since", NOON)
     assert run_if_due(chore, term=term, now=NOON)
 
     job.refresh_from_db()
+    early.refresh_from_db()
     assert job.next_run_at == NOON + timedelta(minutes=1)
+    assert early.next_run_at == NOON + timedelta(seconds=5), "it comes due, and is then right by itself"
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from jobs.choices import PausedReason, Status
-from jobs.engine.decide import ROW_FAULTS, Gap
+from jobs.engine.decide import ROW_FAULTS
 from jobs.engine.messages import Reason
 from jobs.engine.rows import insert_rows, missed_row
+from jobs.engine.slots import Gap
 from jobs.engine.tell import tell_changed, tell_finished
 from jobs.models import Job, JobExecution
 

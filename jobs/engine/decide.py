@@ -16,13 +16,14 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import islice
+from itertools import chain, islice
 from typing import TypeVar
 
 from jobs import schedule
 from jobs.choices import CatchUp
 from jobs.engine import slots
 from jobs.engine.config import EngineConfig
+from jobs.engine.slots import Gap
 from jobs.models import Job
 
 T = TypeVar("T")
@@ -37,7 +38,6 @@ UNREADABLE_NOTE = (
 _DECIDING_FIELDS = (
     "next_run_at", "cron_expression", "timezone", "end_date", "catch_up", "planned_schedule"
 )  # fmt: skip
-_TICK = timedelta.resolution
 
 
 @dataclass(kw_only=True, slots=True)
@@ -64,15 +64,6 @@ class Decision:
         return self.next_run_at is not None and self.next_run_at <= now
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Gap:
-    """Slots nobody could fire in time: first and last (both included), and how many."""
-
-    first: datetime
-    last: datetime
-    count: int
-
-
 def decide(job: Job, *, now: datetime, config: EngineConfig) -> Decision:
     """What is to happen to a due job: slots to fire, a gap to record, where it goes on."""
     slot = job.next_run_at
@@ -86,26 +77,27 @@ def decide(job: Job, *, now: datetime, config: EngineConfig) -> Decision:
         return _decide_all_slots(due, config)
     threshold = now - timedelta(seconds=config.grace_s)
     fires = [slot] if slot >= threshold else []
-    since = slot if fires else threshold - _TICK
+    since = slot if fires else threshold - schedule.TICK
     if now - since >= timedelta(minutes=1) or not fires:
         fires += schedule.slots_between(due.expression, zone=due.zone, after=since, until=now)
     fires = [fire for fire in fires if slots.is_within(fire, job.end_date)]
-    gap = due.gap_before(threshold) if slot < threshold else None
+    gap = due.gap_until(threshold - schedule.TICK)
     if gap is not None and not fires and job.catch_up == CatchUp.LATEST:
-        fires, gap = [gap.last], due.gap_before(gap.last)
+        fires, gap = [gap.last], due.gap_until(gap.last - schedule.TICK)
     return Decision(job=job, fires=fires, gap=gap, next_run_at=_next(job, now))
 
 
 def _decide_all_slots(due: _Due, config: EngineConfig) -> Decision:
     """The oldest slots that may run, and `next_run_at` behind them, be it in the past."""
-    gap, first = None, due.first
-    if due.count(until=due.end) > CATCH_UP_MOST:
+    first, whole = due.first, due.gap_until(due.end)
+    gap = None
+    if whole is not None and whole.count > CATCH_UP_MOST:
         first = schedule.last_slots(
             due.expression, zone=due.zone, first=first, until=due.end, count=CATCH_UP_MOST
         )[0]
-        gap = due.gap_before(first)
-    following = schedule.slots_between(due.expression, zone=due.zone, after=first - _TICK, until=due.end)
-    fires = list(islice(following, config.max_instances))
+        gap = due.gap_until(first - schedule.TICK)
+    following = schedule.slots_between(due.expression, zone=due.zone, after=first, until=due.end)
+    fires = list(islice(chain([first], following), config.max_instances)) if whole else []
     next_run_at = _next(due.job, fires[-1] if fires else due.now)
     return Decision(job=due.job, fires=fires, gap=gap, next_run_at=next_run_at, waits_for_room=True)
 
@@ -120,14 +112,9 @@ class _Due:
         self.expression, self.zone = schedule.parse(job.cron_expression), schedule.load_zone(job.zone_name)
         self.end = slots.clip(now, job.end_date)
 
-    def count(self, *, until: datetime) -> int:
-        return schedule.count_slots(self.expression, zone=self.zone, first=self.first, until=until)
-
-    def gap_before(self, moment: datetime) -> Gap | None:
-        """The slots from the first one to just before `moment`; None where there is none."""
-        until = min(moment - _TICK, self.end)
-        last = schedule.last_slot(self.expression, zone=self.zone, first=self.first, until=until)
-        return Gap(first=self.first, last=last, count=self.count(until=until)) if last is not None else None
+    def gap_until(self, moment: datetime) -> Gap | None:
+        until = min(moment, self.end)
+        return slots.gap_between(self.expression, zone=self.zone, first=self.first, until=until)
 
 
 def _next(job: Job, now: datetime) -> datetime | None:

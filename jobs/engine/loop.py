@@ -31,6 +31,7 @@ from jobs.engine.plan import plan_due
 from jobs.engine.recorder import Recorder
 from jobs.engine.rescue import miss_stale_queue
 from jobs.engine.send import Sender, SenderConfig
+from jobs.engine.tally import reopen
 from jobs.engine.ticker import Ticker
 
 logger = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ class Engine:
         self._freed = threading.Event()
         self._started_term: Term | None = None
         self._wants_resync = threading.Event()
+        self._wants_reopen = False
         self.keeper = LeaseKeeper(holder=make_holder(), ttl_s=lease_s, on_lost=on_lead_lost)
         self.recorder = Recorder(clock=now, on_recorded=self._freed.set)
         self.sender = Sender(
@@ -156,16 +158,15 @@ class Engine:
         self._is_failing = False
 
     def _work(self, term: Term) -> None:
-        until = time.monotonic() + TICK_BUDGET_S
+        began, until = self._now(), time.monotonic() + TICK_BUDGET_S
         if self._started_term != term:
             self._begin_term(term)
-        if self._wants_resync.is_set():
-            self._resync_now()
         try:
             self._plan(term)
         finally:
             # Whatever kept PLAN from its end, what is queued leaves.
             self._dispatch_all(term, until)
+        self._set_right(began)
 
     def _plan(self, term: Term) -> None:
         for planned in plan_due(now=self._now(), term=term, config=self._config):
@@ -176,17 +177,25 @@ class Engine:
             # The first request leaves before the last job is planned.
             self._dispatch(term)
 
-    def _resync_now(self) -> None:
-        # Cleared first, for the clock may be set again meanwhile.
-        self._wants_resync.clear()
-        try:
-            self._resync(now=self._now())
-        except BaseException:
-            self._wants_resync.set()
-            raise
+    def _set_right(self, now: datetime) -> None:
+        """What a clock that was set, or another host's clock, has left wrong. It keeps no run waiting."""
+        if self._wants_resync.is_set():
+            # Cleared first, for the clock may be set again meanwhile.
+            self._wants_resync.clear()
+            self._wants_reopen = True
+            try:
+                self._resync(now=now)
+            except BaseException:
+                self._wants_resync.set()
+                raise
+        if self._wants_reopen:
+            # Set back, it lets runs start in hours that were counted.
+            reopen(now)
+            self._wants_reopen = False
 
     def _begin_term(self, term: Term) -> None:
         """What a new leader does first, and no more: what came due in between is waiting."""
+        self._wants_reopen = True
         self._on_lead()
         self._started_term = term
         miss_stale_queue(now=self._now(), term=term, grace_s=self._config.grace_s)

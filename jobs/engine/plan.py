@@ -30,10 +30,11 @@ from jobs.choices import Status
 from jobs.engine import slots
 from jobs.engine.broken import note_missed, switch_off
 from jobs.engine.config import EngineConfig
-from jobs.engine.decide import ROW_FAULTS, Decision, Gap, blamed, decide, decide_all
+from jobs.engine.decide import ROW_FAULTS, Decision, blamed, decide, decide_all
 from jobs.engine.lease import LeaseLost, Term, prove
 from jobs.engine.messages import Reason
 from jobs.engine.rows import gap_text, insert_rows, missed_row, new_row, slots_with_rows, without
+from jobs.engine.slots import Gap
 from jobs.models import Job, JobExecution
 
 logger = logging.getLogger(__name__)

@@ -6,6 +6,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import chain
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
@@ -13,8 +14,8 @@ from django.db import IntegrityError, transaction
 from cronsched.core.db import is_duplicate
 from jobs import schedule
 from jobs.choices import Status, TriggerType
-from jobs.engine.decide import Gap
 from jobs.engine.messages import Reason
+from jobs.engine.slots import Gap
 from jobs.models import Job, JobExecution
 
 logger = logging.getLogger(__name__)
@@ -72,13 +73,10 @@ def without(gap: Gap, had: Collection[datetime], *, expression: str, zone_name: 
     count = gap.count - len(inside)
     if not inside or count <= 0:
         return gap if count > 0 else None
-    free = schedule.slots_between(
-        schedule.parse(expression),
-        zone=schedule.load_zone(zone_name),
-        after=gap.first - datetime.resolution,
-        until=gap.last,
+    following = schedule.slots_between(
+        schedule.parse(expression), zone=schedule.load_zone(zone_name), after=gap.first, until=gap.last
     )
-    first = next((slot for slot in free if slot not in inside), gap.first)
+    first = next((slot for slot in chain([gap.first], following) if slot not in inside), gap.first)
     return Gap(first=first, last=gap.last, count=count)
 
 

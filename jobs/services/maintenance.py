@@ -54,6 +54,15 @@ def reconcile(*, now: datetime) -> ResyncResult:
     return ResyncResult(scheduled=Job.objects.scheduled().count(), paused=paused, removed=removed)
 
 
+def pull_back(*, now: datetime) -> int:
+    """Set right the next runs that lie later than the schedule says, which no comparison in SQL finds.
+
+    A clock that was set back left them there, or a hand. One that lies earlier comes due, and is then
+    right by itself. The count of jobs switched off as unreadable.
+    """
+    return _recompute(Job.objects.scheduled().filter(next_run_at__gt=now), now=now, only_back=True)
+
+
 def expire_jobs(*, now: datetime) -> int:
     """Pause active jobs whose end date has gone by in the scheduler's timezone. The count."""
     today = scheduler_date(now)
@@ -120,7 +129,7 @@ def _drifted() -> QuerySet[Job]:
     return drifted
 
 
-def _recompute(jobs: QuerySet[Job], *, now: datetime) -> int:
+def _recompute(jobs: QuerySet[Job], *, now: datetime, only_back: bool = False) -> int:
     """Set the next run of these jobs from `now` on. The count of jobs switched off as unreadable.
 
     A job that is due is PLAN's: its slot stays, unless its schedule was changed meanwhile.
@@ -145,11 +154,17 @@ def _recompute(jobs: QuerySet[Job], *, now: datetime) -> int:
             except ROW_FAULTS as error:
                 faults[job] = error
                 continue
+            if only_back and not _is_later(job.next_run_at, next_run_at):
+                continue
             if (next_run_at, key) != (job.next_run_at, job.planned_schedule):
                 rows.append((next_run_at, key, job.pk, job.schedule_version))
         # A job that was edited meanwhile has another version, and its own right next run.
         update_each(Job, ("next_run_at", "planned_schedule"), ("id", "schedule_version"), rows)
     return _switch_off_blamed(faults, now=now)
+
+
+def _is_later(planned: datetime | None, right: datetime | None) -> bool:
+    return planned is not None and right is not None and planned > right
 
 
 def _next_of(job: Job, key: str, now: datetime) -> datetime | None:

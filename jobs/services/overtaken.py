@@ -13,10 +13,9 @@ from datetime import datetime
 from cronsched.core.db import insert_each
 from jobs import schedule
 from jobs.choices import Status
-from jobs.engine.decide import Gap
 from jobs.engine.messages import Reason
 from jobs.engine.rows import missed_row, slots_with_rows, without
-from jobs.engine.slots import clip, schedule_key
+from jobs.engine.slots import Gap, clip, gap_between, schedule_key
 from jobs.engine.tell import tell_finished
 from jobs.models import Job, JobExecution
 
@@ -53,11 +52,7 @@ def _gap(job: Job, first: datetime, now: datetime) -> Gap | None:
     except (schedule.CronError, schedule.ZoneError):
         # What followed this slot can be told by nobody.
         return Gap(first=first, last=first, count=1)
-    last = schedule.last_slot(expression, zone=zone, first=first, until=until)
-    if last is None:
-        return None
-    count = schedule.count_slots(expression, zone=zone, first=first, until=until)
-    return Gap(first=first, last=last, count=count)
+    return gap_between(expression, zone=zone, first=first, until=until)
 
 
 def record_overtaken(overtaken: Sequence[Overtaken], *, now: datetime) -> list[Job]:

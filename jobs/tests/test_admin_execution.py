@@ -133,3 +133,9 @@ def test_nothing_counts_beyond_the_cap(admin_site, monkeypatch):
     assert all("LIMIT 10" in sql for sql in counts)
     assert "or more: narrow the filters" in page.content.decode()
     assert page.context["cl"].result_count == 10
+
+
+@pytest.mark.parametrize("query", [{"overrides__startswith": "g"}, {"output__contains": "x"}])
+def test_a_list_is_filtered_by_its_filters_alone(viewer_site, query):
+    """Or ciphertext and claim tokens could be guessed letter by letter."""
+    assert viewer_site.open("jobs_jobexecution_changelist", **query).status_code == 400

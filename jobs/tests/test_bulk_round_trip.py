@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accounts.tests.factories import UserFactory
-from cronsched.core.text import name_key
+from cronsched.core.text import is_readable_line, name_key
 from jobs.models import Job
 from jobs.services.bulk_upload.engine import Outcome, Upload, upload_jobs
 from jobs.services.bulk_upload.export import csv_lines
@@ -60,7 +60,7 @@ TARGETS = st.sampled_from(
 JOB = st.builds(
     lambda target, **values: {**values, **target},
     target=TARGETS,
-    name=TEXT.filter(lambda text: text.strip()),
+    name=TEXT.map(str.strip).filter(lambda text: text and is_readable_line(text)),
     cron_expression=st.sampled_from(["* * * * *", "0 2 * * MON-FRI", "*/5 1-3,7 1 JAN *"]),
     end_date=st.sampled_from(["2026-03-10", "2030-12-31", "9999-12-31"]),
     pic_team=st.sampled_from(["devops", "基盤"]),
@@ -136,7 +136,7 @@ def test_an_export_makes_the_same_jobs_elsewhere(jobs: list[dict[str, Any]]) -> 
 @pytest.mark.databases
 def test_what_spreadsheets_and_databases_stumble_on(db: None) -> None:
     """One of each, on every database."""
-    for name in ("日本語 🚀 👩‍👩‍👧", "مهمة", "=1+1", "'=1", "+x", "-x", "@x", "q\"u;o,t'e", "two\nlines"):
+    for name in ("日本語 🚀 👩‍👩‍👧", "مهمة", "=1+1", "'=1", "+x", "-x", "@x", "q\"u;o,t'e"):
         create_job(
             data={
                 "name": name, "cron_expression": "0 2 * * *", "pic_team": "基盤", "category": "reports",
@@ -146,7 +146,7 @@ def test_what_spreadsheets_and_databases_stumble_on(db: None) -> None:
             by=None,
             now=NOON,
         )  # fmt: skip
-    JobFactory(name="of the earlier system", pic_team=None, end_date=None)
+    JobFactory(name="of the earlier\nsystem", pic_team=None, end_date=None)
     JobFactory(name="paused", paused=True, github=True, created_by=UserFactory())
     before = list(Job.objects.order_by("pk").values())
 

@@ -411,3 +411,25 @@ def test_a_job_without_a_real_end_fires(plan_at, catch_up):
     plan_at(NOON + timedelta(milliseconds=3))
 
     assert slots_of(job) == [(NOON, "queued")]
+
+
+@pytest.mark.parametrize("catch_up", ["skip", "latest", "all"])
+@pytest.mark.parametrize("gone_by", [timedelta(seconds=5), timedelta(minutes=5), timedelta(hours=3)])
+def test_a_slot_that_the_zones_rules_no_longer_know_is_accounted_for(plan_at, catch_up, gone_by):
+    """Planned under earlier rules of the zone; its job fires once a year."""
+    job = JobFactory(cron_expression="0 0 1 1 *", catch_up=catch_up)
+
+    plan_at(NOON + gone_by)
+
+    is_sent = catch_up != "skip" or gone_by < timedelta(seconds=30)
+    assert slots_of(job) == [(NOON, "queued" if is_sent else "missed")]
+
+
+def test_a_first_slot_of_a_gap_that_the_rules_no_longer_know_is_counted(plan_at):
+    job = JobFactory(cron_expression="30 * * * *")
+
+    plan_at(NOON + timedelta(hours=2))
+
+    gap = job.executions.get()
+    assert (gap.scheduled_for, gap.missed_count) == (NOON, 3)
+    assert gap.missed_last_at == NOON + timedelta(minutes=90)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -89,12 +88,6 @@ class AddressPolicy:
 
     allow_private: bool = False
     allowed_networks: tuple[Network, ...] = ()
-
-    @classmethod
-    def parse(cls, *, allow_private: bool = False, networks: Iterable[str] = ()) -> AddressPolicy:
-        """Build a policy from texts such as `10.1.0.0/16`. Raises ValueError for what is no network."""
-        parsed = tuple(ipaddress.ip_network(text.strip(), strict=False) for text in networks)
-        return cls(allow_private=allow_private, allowed_networks=parsed)
 
     def check(self, address: str | Address) -> str | None:
         """Say why this address may not be reached, and what would allow it; None when it may."""

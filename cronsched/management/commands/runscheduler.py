@@ -24,12 +24,15 @@ from jobs.engine.config import from_settings
 from jobs.engine.loop import WATCH_S, Engine
 from jobs.engine.send import SenderConfig
 from jobs.services.maintenance import resync
+from notifications.engine.sender import Senders
 
 logger = logging.getLogger(__name__)
 
 DRAIN_S = 30.0
 # What threads that are about to end may take for it.
 LEAVE_S = 5.0
+# For the one message that is on its way.
+SENDERS_STOP_S = 5.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -53,9 +56,12 @@ class Command(ProductCommand):
         # Blocked before the first thread starts, which inherits that: this thread alone takes signals.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         engine = make_engine()
+        senders = Senders(is_leading=lambda: engine.keeper.trusted_term() is not None)
         engine.start()
+        senders.start()
         logger.info("scheduler started holder=%s zone=%s", engine.keeper.holder, settings.SCHEDULER_TIMEZONE)
         fault = wait_for_the_end(engine)
+        senders.stop(SENDERS_STOP_S)
         engine.stop(options["drain"])
         logger.info("scheduler stopped holder=%s", engine.keeper.holder)
         leave(1 if fault else 0)

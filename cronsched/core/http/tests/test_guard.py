@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 import pytest
 
 from cronsched.core.http.guard import AddressPolicy, check_url, judge_url
@@ -102,26 +104,20 @@ def test_policy_blocks_special_addresses_even_when_private_ones_are_allowed(addr
         ("100.64.0.0/10", "100.64.1.1"),
         ("169.254.169.254/32", "169.254.169.254"),
         ("fe80::/10", "fe80::1%eth0"),
-        (" 10.1.2.3/8 ", "10.9.9.9"),
     ],
 )
 def test_policy_lets_a_named_network_through(network, address):
-    policy = AddressPolicy.parse(networks=[network])
+    policy = AddressPolicy(allowed_networks=(ip_network(network),))
 
     assert policy.check(address) is None
 
 
 def test_policy_lets_nothing_but_the_named_network_through():
-    policy = AddressPolicy.parse(networks=["10.1.0.0/16"])
+    policy = AddressPolicy(allowed_networks=(ip_network("10.1.0.0/16"),))
 
     assert policy.check("10.2.0.1") is not None
     assert policy.check("127.0.0.1") is not None
     assert policy.check("fd00::1") is not None
-
-
-def test_parse_refuses_what_is_no_network():
-    with pytest.raises(ValueError, match="does not appear"):
-        AddressPolicy.parse(networks=["intranet"])
 
 
 def test_policy_blocks_what_is_no_address():

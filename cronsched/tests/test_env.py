@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from cronsched import env
+
+
+def test_a_password_that_breaks_the_address_is_not_shown():
+    with pytest.raises(ImproperlyConfigured, match="write %2F for /") as caught:
+        env.database("mysql://root:pa/ss@db:3306/x", Path())
+
+    assert "pa" not in str(caught.value).replace("password", "")
+
+
+@pytest.mark.parametrize("value", ["nan", "ten"])
+def test_a_number_that_is_none_is_refused_by_name(monkeypatch, value):
+    monkeypatch.setenv("POLL", value)
+
+    with pytest.raises(ImproperlyConfigured, match=f"POLL='{value}' is not a number"):
+        env.number("POLL", 60, low=10, high=300, clamp=True)
+
+
+def test_networks_that_are_none_are_refused_by_name(monkeypatch):
+    monkeypatch.setenv("TRUSTED", "10.0.0.1,intranet")
+
+    with pytest.raises(ImproperlyConfigured, match="TRUSTED: 'intranet' does not appear"):
+        env.networks("TRUSTED")
+
+
+def test_variables_of_the_earlier_system_are_named(monkeypatch):
+    monkeypatch.setenv("FASTAPI_LOG_FILE", "x.log")
+
+    assert env.retired_in_use() == ["FASTAPI_LOG_FILE"]
