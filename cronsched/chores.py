@@ -34,11 +34,15 @@ from jobs.engine.tell import sweep_untold
 from jobs.models import ChoreState
 from jobs.services.history import prune_executions
 from jobs.services.maintenance import reconcile
+from notifications.digest import daily_edition, send_digests, weekly_edition
+from notifications.reminders import send_end_date_reminders
+from notifications.services.retention import prune_messages
 
 logger = logging.getLogger(__name__)
 
 # django_apscheduler keeps the text of an exception in a column of 1,000 characters.
 ERROR_TEXT_MAX = 900
+MONDAY = 0
 CHORE_HISTORY = timedelta(days=2)
 
 
@@ -69,6 +73,20 @@ def daily_at(hour: int, minute: int = 0) -> Callable[[datetime | None, datetime]
     return is_due
 
 
+def weekly_at(weekday: int, hour: int) -> Callable[[datetime | None, datetime], bool]:
+    """Due once a week, from that day (Monday is 0) and hour on in the scheduler's timezone."""
+
+    def is_due(last: datetime | None, now: datetime) -> bool:
+        local = now.astimezone(clock.scheduler_zone())
+        day = local - timedelta(days=(local.weekday() - weekday) % 7)
+        latest = day.replace(hour=hour, minute=0, second=0, microsecond=0)
+        if latest > local:
+            latest -= timedelta(days=7)
+        return last is None or last < latest
+
+    return is_due
+
+
 def _reconcile(term: Term, now: datetime) -> None:
     done = reconcile(now=now)
     if done.paused or done.removed:
@@ -89,11 +107,33 @@ def _flush(term: Term, now: datetime) -> None:
     DjangoJobExecution.objects.filter(run_time__lt=now - CHORE_HISTORY).delete()
 
 
+def _remind(term: Term, now: datetime) -> None:
+    logger.info("reminded count=%d", send_end_date_reminders(now=now))
+
+
+def _daily_digest(term: Term, now: datetime) -> None:
+    logger.info("daily digest users=%d", send_digests(daily_edition(now), now=now))
+
+
+def _weekly_report(term: Term, now: datetime) -> None:
+    logger.info("weekly report users=%d", send_digests(weekly_edition(now), now=now))
+
+
 def _prune(term: Term, now: datetime) -> None:
     """Runs older than EXECUTION_RETENTION_DAYS; what is left when the lead is lost is the successor's."""
     for _ in prune_executions(days=settings.EXECUTION_RETENTION_DAYS, now=now):
-        if _keeper is not None and _keeper.trusted_term() != term:
-            raise ChoreFailed("The lead was lost before the history was pruned.")
+        _recheck(term)
+
+
+def _prune_messages(term: Term, now: datetime) -> None:
+    """Notices and messages older than NOTIFICATION_RETENTION_DAYS, likewise."""
+    for _ in prune_messages(days=settings.NOTIFICATION_RETENTION_DAYS, now=now):
+        _recheck(term)
+
+
+def _recheck(term: Term) -> None:
+    if _keeper is not None and _keeper.trusted_term() != term:
+        raise ChoreFailed("The lead was lost before all that is old was pruned.")
 
 
 def _tally(term: Term, now: datetime) -> None:
@@ -108,6 +148,10 @@ def all_chores() -> tuple[Chore, ...]:
     return (
         Chore(name="reconcile", work=_reconcile, look_every_s=settings.SCHEDULER_POLL_SECONDS),
         Chore(name="rescue", work=_rescue, look_every_s=15),
+        Chore(name="reminders", work=_remind, look_every_s=60, is_due=weekly_at(MONDAY, 9)),
+        Chore(name="daily_digest", work=_daily_digest, look_every_s=60, is_due=daily_at(8)),
+        Chore(name="weekly_report", work=_weekly_report, look_every_s=60, is_due=weekly_at(MONDAY, 8)),
+        Chore(name="prune_messages", work=_prune_messages, look_every_s=600, is_due=daily_at(3, 45)),
         Chore(name="flush", work=_flush, look_every_s=600, is_due=daily_at(3, 30)),
         Chore(name="prune", work=_prune, look_every_s=600, is_due=daily_at(3, 45)),
         Chore(name="tally", work=_tally, look_every_s=60),

@@ -235,6 +235,22 @@ GITHUB_DEFAULT_REF = env.text("GITHUB_DEFAULT_REF") or "main"
 EXECUTION_RETENTION_DAYS = env.integer("EXECUTION_RETENTION_DAYS", 365, low=1, high=36_500)
 NOTIFICATION_RETENTION_DAYS = env.integer("NOTIFICATION_RETENTION_DAYS", 90, low=1, high=36_500)
 FRONTEND_BASE_URL = env.text("FRONTEND_BASE_URL", "http://localhost:5173").rstrip("/")
+# Where this server is reached from outside: for links to the admin site, and for unsubscribing.
+PUBLIC_BASE_URL = (env.text("PUBLIC_BASE_URL") or f"http://localhost:{env.text('PORT') or 5001}").rstrip("/")
+MAIL_ENABLED = env.flag("MAIL_ENABLED", False)
+EMAIL_HOST = env.text("SMTP_HOST") or env.text("MAIL_SERVER")
+EMAIL_PORT = env.integer("SMTP_PORT", env.integer("MAIL_PORT", 587, low=1, high=65_535), low=1, high=65_535)
+EMAIL_HOST_USER = env.text("SMTP_USERNAME") or env.text("MAIL_USERNAME")
+EMAIL_HOST_PASSWORD = env.text("SMTP_PASSWORD") or env.text("MAIL_PASSWORD")
+# Port 465 speaks TLS from the first byte; elsewhere STARTTLS.
+EMAIL_USE_SSL = EMAIL_PORT == 465
+EMAIL_USE_TLS = not EMAIL_USE_SSL and env.flag("SMTP_USE_TLS", env.flag("MAIL_USE_TLS", True))
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.text("MAIL_DEFAULT_SENDER") or EMAIL_HOST_USER or "cronsched@localhost"
+if MAIL_ENABLED and not EMAIL_HOST:
+    raise ImproperlyConfigured(
+        "MAIL_ENABLED=true needs MAIL_SERVER (or SMTP_HOST): the name of a mail server."
+    )
 
 # ---- the rest -------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import pytest
 from django_apscheduler.models import DjangoJob, DjangoJobExecution
 
 from cronsched import chores
-from cronsched.chores import Chore, ChoreFailed, ChoreScheduler, daily_at, run_chore, run_if_due
+from cronsched.chores import Chore, ChoreFailed, ChoreScheduler, daily_at, run_chore, run_if_due, weekly_at
 from jobs.engine.lease import LeaseKeeper, Term
 from jobs.engine.rescue import PATIENCE_S
 from jobs.models import ChoreState, JobExecution
@@ -52,6 +52,26 @@ def work() -> Work:
 )
 def test_daily_work_is_due_from_its_hour_in_the_schedulers_zone(last, now, due):
     assert daily_at(8)(last, now) is due
+
+
+MONDAY = datetime(2026, 3, 9, 0, 0, tzinfo=UTC)
+WEEK = timedelta(days=7)
+
+
+@pytest.mark.parametrize(
+    ("last", "now", "due"),
+    [
+        (None, NOON, True),
+        (MONDAY - WEEK, MONDAY - timedelta(seconds=1), False),
+        (MONDAY - WEEK, MONDAY, True),
+        (MONDAY, MONDAY + timedelta(days=6, hours=23), False),
+        (MONDAY - timedelta(minutes=1), MONDAY + timedelta(days=2), True),
+        (MONDAY - 5 * WEEK, MONDAY - timedelta(hours=1), True),
+    ],
+    ids=["never ran", "not yet", "at the time", "done this week", "down on Monday", "overdue for weeks"],
+)
+def test_weekly_work_is_due_from_its_hour_on(last, now, due):
+    assert weekly_at(0, 9)(last, now) is due
 
 
 @pytest.mark.django_db

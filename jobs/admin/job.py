@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.conf import settings
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.text import format_lazy
@@ -21,7 +22,8 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextareaWidget, UnfoldBooleanSwitchWidget
 
 from accounts.admin import actor
-from accounts.roles import is_admin, may_change_job, may_create_jobs
+from accounts.models import User
+from accounts.roles import is_admin, may_change_job, may_create_jobs, may_manage
 from cronsched.core import clock
 from cronsched.core.admin import LinesField, ServiceAdmin, ServiceForm
 from cronsched.core.admin_display import EMPTY, badge, moment, preformatted, relative, titled
@@ -100,6 +102,7 @@ class JobForm(ServiceForm):
             "max_retries",
             "enable_email_notifications",
             "notify_on_success",
+            "alert_after",
         ]
         help_texts: ClassVar[dict[str, Any]] = {
             "cron_expression": _(
@@ -114,6 +117,9 @@ class JobForm(ServiceForm):
             "catch_up": _("Of the slots that came due while nobody could fire them."),
             "max_retries": _(
                 "After the first attempt; a run keeps its id, so that a receiver can drop repeats."
+            ),
+            "alert_after": _(
+                "Mail and Slack hear of the n-th failure in a row, then once a day, then of the recovery."
             ),
             "timeout_seconds": format_lazy(
                 _("For one attempt; empty: {seconds}."), seconds=f"{settings.WEBHOOK_TIMEOUT_SECONDS:g}"
@@ -173,7 +179,7 @@ class JobAdmin(ServiceAdmin):
     search_help_text = _("Name, URL, repository or workflow")
     list_select_related = ("category", "pic_team", "created_by")
     list_fullwidth = True
-    actions = ("enable", "disable", "run_now", "delete_selected")
+    actions = ("enable", "disable", "run_now", "hand_over", "delete_selected")
     change_form_outer_before_template = "admin/jobs/job_toolbar.html"
 
     what = (_("What"), {"fields": ("name", ("category", "pic_team"), "created_by", "is_active")})
@@ -195,7 +201,14 @@ class JobAdmin(ServiceAdmin):
     )
     notifications = (
         _("Notifications"),
-        {"fields": ("enable_email_notifications", "notify_on_success", "notification_emails")},
+        {
+            "fields": (
+                "enable_email_notifications",
+                "notify_on_success",
+                "notification_emails",
+                "alert_after",
+            )
+        },
     )
     add_fieldsets = (what, when, target, notifications)
     fieldsets = (what, when, preview, target, notifications)
@@ -282,6 +295,40 @@ class JobAdmin(ServiceAdmin):
             done=gettext("Queued, to be sent within a second or two"),
         )
         return self._back(request)
+
+    @admin.action(permissions=["manage"], description=_("Hand over"))
+    def hand_over(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
+        """Asks to whom, then gives them all to that user."""
+        users = [user for user in User.objects.active().order_by("username_key") if may_create_jobs(user)]
+        chosen = next((user for user in users if str(user.pk) == request.POST.get("to")), None)
+        if chosen is None:
+            if "to" in request.POST:
+                self.message_user(request, gettext("Choose an active user."), messages.ERROR)
+            return self._ask_for_owner(request, queryset, users)
+        by, now, data = actor(request), clock.now(), {"created_by": str(chosen.pk)}
+        self.apply_each(
+            request,
+            queryset,
+            lambda job: lifecycle.update_job(job, data=data, by=by, now=now, via="admin"),
+            done=gettext("Handed over to %s") % chosen.username,
+        )
+        return None
+
+    def has_manage_permission(self, request: HttpRequest) -> bool:
+        return may_manage(request.user)
+
+    def _ask_for_owner(
+        self, request: HttpRequest, jobs: QuerySet[Job], users: list[User]
+    ) -> TemplateResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": gettext("Hand over"),
+            "opts": self.opts,
+            "jobs": jobs,
+            "users": users,
+            "list_url": self.url("changelist"),
+        }
+        return TemplateResponse(request, "admin/jobs/hand_over.html", context)
 
     def _back(self, request: HttpRequest) -> HttpResponse | None:
         """To the page of the job whose button was pressed; None means the list."""

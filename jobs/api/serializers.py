@@ -16,6 +16,7 @@ from jobs.choices import CatchUp, ExecutionType, PausedReason, Status, TriggerTy
 from jobs.schedule import MAX_LENGTH as CRON_MAX
 from jobs.schedule import MAX_ZONE_LENGTH
 from jobs.services.fields import (
+    ALERT_AFTER_MAX,
     GITHUB_MAX,
     NAME_MAX,
     RETRIES_MAX,
@@ -100,6 +101,13 @@ class JobInputSerializer(TargetInputSerializer):
     enable_email_notifications = FlagField(required=False, default=False)
     notification_emails = EmailsField(required=False, allow_null=True)
     notify_on_success = FlagField(required=False, default=False)
+    alert_after = serializers.IntegerField(
+        required=False,
+        default=1,
+        min_value=1,
+        max_value=ALERT_AFTER_MAX,
+        help_text="Which failure in a row is told by mail and Slack.",
+    )
     created_by = serializers.UUIDField(
         required=False, allow_null=True, help_text="The owner's id. Admins only; ignored from others."
     )
@@ -185,6 +193,7 @@ class JobSerializer(ContractSerializer):
     enable_email_notifications = serializers.BooleanField()
     notification_emails = serializers.ListField(child=serializers.CharField())
     notify_on_success = serializers.BooleanField()
+    alert_after = serializers.IntegerField()
     created_by = serializers.UUIDField(allow_null=True)
     is_active = serializers.BooleanField()
     paused_reason = serializers.ChoiceField(PausedReason.choices, allow_null=True)

@@ -34,6 +34,7 @@ TOKEN_MAX: Final = 500
 SECRET_MAX: Final = 500
 TIMEOUT_MAX_S: Final = 3600
 RETRIES_MAX: Final = 10
+ALERT_AFTER_MAX: Final = 1000
 # Far beyond real metadata, and below where Python's encoders run out of stack.
 METADATA_DEPTH_MAX: Final = 64
 
@@ -237,6 +238,11 @@ def check_seconds(field: str, value: int | None) -> None:
 def check_retries(field: str, value: int) -> None:
     if not 0 <= value <= RETRIES_MAX:
         raise Refused(f"{field} must be from 0 to {RETRIES_MAX}.")
+
+
+def check_alert_after(field: str, value: int) -> None:
+    if not 1 <= value <= ALERT_AFTER_MAX:
+        raise Refused(f"{field} must be from 1 to {ALERT_AFTER_MAX}.")
 
 
 def check_catch_up(field: str, value: str) -> None:

@@ -17,10 +17,11 @@ from cronsched.core.clock import scheduler_date
 from cronsched.core.db import locked, retry_conflicts, update_each
 from jobs.choices import PausedReason, Status
 from jobs.engine import slots
-from jobs.engine.tell import tell_changed
+from jobs.engine.tell import tell_batch_changed, tell_changed
 from jobs.models import Job
 from jobs.schedule import CronError, ZoneError
 from jobs.services.overtaken import overtaken_run, record_overtaken
+from jobs.signals import JobChange
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +75,8 @@ def _expire_batch(*, today: date, now: datetime) -> int:
             by_day[job.end_date].append(job)
         for end_date, group in by_day.items():
             _switch_off(group, PausedReason.EXPIRED, f"Its end date, {end_date}, has gone by.", now)
-        for job in jobs:
-            tell_changed(job, "expired", now=now)
+        ended = [JobChange(job=job, action="expired", changes={}) for job in jobs]
+        tell_batch_changed(ended, now=now, by=None, via="scheduler")
     return len(jobs)
 
 

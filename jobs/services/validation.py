@@ -57,6 +57,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "enable_email_notifications": Rule(fields.shape_flag, default=False),
     "notification_emails": Rule(fields.shape_emails, fields.check_emails, []),
     "notify_on_success": Rule(fields.shape_flag, default=False),
+    "alert_after": Rule(fields.shape_count, fields.check_alert_after, 1),
 }
 # Compared and stored encrypted (jobs.services.signing), so that it is no rule as the others are.
 SIGNING_RULE: Final = Rule(fields.shape_optional_text, fields.check_signing_secret, "")

@@ -19,10 +19,13 @@ from jobs.engine.config import from_settings
 from jobs.engine.loop import Engine
 from jobs.engine.send import SenderConfig
 from jobs.services.maintenance import resync
+from notifications.engine.sender import Senders
 
 logger = logging.getLogger(__name__)
 
 DRAIN_S = 30.0
+# For the one message that is on its way.
+SENDERS_STOP_S = 5.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -47,9 +50,12 @@ class Command(ProductCommand):
         # thread, and Python runs no handler until the main thread wakes from whatever it waits for.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         engine = make_engine()
+        senders = Senders(is_leading=lambda: engine.keeper.trusted_term() is not None)
         engine.start()
+        senders.start()
         logger.info("scheduler started holder=%s zone=%s", engine.keeper.holder, settings.SCHEDULER_TIMEZONE)
         signal.sigwait(STOP_SIGNALS)
+        senders.stop(SENDERS_STOP_S)
         engine.stop(options["drain"])
         logger.info("scheduler stopped holder=%s", engine.keeper.holder)
 

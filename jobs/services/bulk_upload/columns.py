@@ -203,6 +203,7 @@ COLUMNS: Final = (
         write=_write_emails,
     ),
     Column(field="notify_on_success", title="notify_on_success", read=_read_flag, write=_write_flag),
+    Column(field="alert_after", title="alert_after", read=_read_whole),
     Column(field="timezone", title="timezone", clears=True),
     Column(field="catch_up", title="catch_up"),
     Column(field="max_retries", title="max_retries", read=_read_whole),
