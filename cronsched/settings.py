@@ -21,9 +21,16 @@ TESTING = env.flag("TESTING", False)
 EXPOSE_ERROR_DETAILS = env.flag("EXPOSE_ERROR_DETAILS", DEBUG)
 
 
-def _secret(name: str) -> str:
+# Of templates and tutorials: known to everybody.
+_KNOWN_SECRETS = {"secret", "password", "changeme", "change-me", "change_me"}
+
+
+def _secret(name: str, default: str = "") -> str:
     """A secret from the environment. Only DEBUG and TESTING may go without, never a deployment."""
-    value = env.text(name)
+    value = env.text(name, default)
+    is_known = value.lower() in _KNOWN_SECRETS or value.startswith(("insecure-", "django-insecure-"))
+    if is_known and not (DEBUG or TESTING):
+        raise ImproperlyConfigured(f"{name} is one that everybody knows: set it to 50 random characters.")
     if value:
         return value
     if DEBUG or TESTING:
@@ -34,11 +41,19 @@ def _secret(name: str) -> str:
 
 
 SECRET_KEY = _secret("SECRET_KEY")
-JWT_SECRET_KEY = env.text("JWT_SECRET_KEY") or SECRET_KEY
+JWT_SECRET_KEY = _secret("JWT_SECRET_KEY", SECRET_KEY) or SECRET_KEY
 # The first key encrypts, every key decrypts: to rotate, put a new one in front.
 ENCRYPTION_KEYS = env.fernet_keys("ENCRYPTION_KEYS")
 
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+# Only this machine reaches it: plain http is as safe there, and the address that ./start.sh prints.
+IS_LOCAL = set(ALLOWED_HOSTS) <= {"localhost", "127.0.0.1", "[::1]"}
+if DEBUG and not (TESTING or IS_LOCAL):
+    raise ImproperlyConfigured(
+        "DEBUG=true shows settings and source to whoever reaches it, and ALLOWED_HOSTS lets others than this "
+        "machine: set DEBUG=false."
+    )
+HTTPS_ONLY = env.flag("HTTPS_ONLY", not (DEBUG or TESTING or IS_LOCAL))
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
 CORS_ORIGINS = env.words("CORS_ORIGINS", "http://localhost:5173")
 CORS_ALLOW_ALL_ORIGINS = "*" in CORS_ORIGINS
@@ -257,21 +272,50 @@ if DEBUG or TESTING:
     WHITENOISE_AUTOREFRESH = True
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
-# A username is unique by its key (accounts.models), which is what the sign-in looks for.
-SILENCED_SYSTEM_CHECKS: list[str] = ["auth.W004"]
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS_ONLY
+# The API never redirects: a client that sent its token in the clear would not notice.
+SECURE_REDIRECT_EXEMPT = [r"^api/"]
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS_ONLY else 0
+SILENCED_SYSTEM_CHECKS: list[str] = [
+    # A username is unique by its key (accounts.models), which is what the sign-in looks for.
+    "auth.W004",
+    # What the other names of a domain do is not ours to say.
+    "security.W005",
+    "security.W021",
+]
+if IS_LOCAL:
+    # About https, which nobody else could use.
+    SILENCED_SYSTEM_CHECKS += ["security.W004", "security.W008", "security.W012", "security.W016"]
 
 LOG_LEVEL = (env.text("LOG_LEVEL") or "INFO").upper()
 if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
     raise ImproperlyConfigured(f"LOG_LEVEL={LOG_LEVEL!r}: use DEBUG, INFO, WARNING, ERROR or CRITICAL.")
 LOG_FILE = env.log_file("LOG_FILE")
+
+
+def _all_secrets() -> list[str]:
+    """What must not be in a log, whatever an exception quotes."""
+    names = (
+        "GITHUB_TOKEN",
+        "WEBHOOK_SIGNING_SECRET",
+        "MAIL_PASSWORD",
+        "SMTP_PASSWORD",
+        "DEFAULT_ADMIN_PASSWORD",
+    )
+    database = str(DATABASES["default"].get("PASSWORD") or "")
+    return [SECRET_KEY, JWT_SECRET_KEY, *ENCRYPTION_KEYS, database, *(env.text(name) for name in names)]
+
+
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
         "line": {
+            "()": "cronsched.core.logs.LineFormatter",
             "format": "{asctime} {levelname} {name} {message}",
             "style": "{",
             "datefmt": "%Y-%m-%dT%H:%M:%S%z",
+            "secrets": _all_secrets(),
         }
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},

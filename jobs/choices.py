@@ -30,6 +30,13 @@ class ExecutionType(models.TextChoices):
     GITHUB_ACTIONS = TargetKind.GITHUB_ACTIONS.value, _("GitHub Actions")
 
 
+class Span(models.TextChoices):
+    """What a tally counts, both in UTC."""
+
+    HOUR = "hour", _("hour")
+    DAY = "day", _("day")
+
+
 class CatchUp(models.TextChoices):
     """What happens to slots that came due while nobody could fire them."""
 

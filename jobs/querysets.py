@@ -2,15 +2,52 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Self
 from uuid import UUID
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
+from django.db.models.functions import Coalesce
 
 from cronsched.core.text import name_key
 from jobs.choices import IN_FLIGHT, Status, TriggerType
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunFilter:
+    """What lists and figures of runs are narrowed by; what is left out asks for everything.
+
+    `start` is inclusive, `end` exclusive; both are of `started_at`.
+    """
+
+    job_id: UUID | None = None
+    statuses: tuple[str, ...] = ()
+    trigger_type: str = ""
+    execution_type: str = ""
+    start: datetime | None = None
+    end: datetime | None = None
+
+    @property
+    def traits(self) -> dict[str, Any]:
+        """The lookups that runs and their tallies have in common."""
+        traits = {
+            "status__in": self.statuses,
+            "trigger_type": self.trigger_type,
+            "execution_type": self.execution_type,
+        }
+        return {name: value for name, value in traits.items() if value}
+
+    @property
+    def period(self) -> Q:
+        return between("started_at", self.start, self.end)
+
+
+def between(column: str, start: datetime | None, end: datetime | None) -> Q:
+    """From `start` until before `end`; None is open."""
+    bounds = {f"{column}__gte": start, f"{column}__lt": end}
+    return Q(**{name: bound for name, bound in bounds.items() if bound is not None})
 
 
 class JobQuerySet(models.QuerySet[Any]):
@@ -39,6 +76,10 @@ class JobQuerySet(models.QuerySet[Any]):
     def matching(self, text: str) -> Self:
         return self.filter(search_text__contains=name_key(text))
 
+    def without_secrets(self) -> Self:
+        """Not even read, where they are not needed."""
+        return self.defer("signing_secret", "previous_signing_secret")
+
     def for_lists(self) -> Self:
         return self.select_related("category", "pic_team")
 
@@ -46,6 +87,21 @@ class JobQuerySet(models.QuerySet[Any]):
 class ExecutionQuerySet(models.QuerySet[Any]):
     def visible_to(self, user: Any) -> Self:
         return self if getattr(user, "is_active", False) else self.none()
+
+    def matching(self, wanted: RunFilter) -> Self:
+        """Newest first, in the order of the indexes."""
+        runs = self.filter(wanted.period).order_by("-started_at", "-id")
+        if wanted.job_id is None:
+            return runs.filter(**wanted.traits)
+        # As an expression, no index by status fits: MariaDB would look up all runs of that status,
+        # although the index by job holds it.
+        plain = {name.replace("status", "plain_status"): value for name, value in wanted.traits.items()}
+        runs = runs.alias(plain_status=Coalesce("status", Value("")))
+        return runs.filter(job_id=wanted.job_id, **plain)
+
+    def listed(self, ids: list[UUID]) -> Self:
+        """These runs, newest first."""
+        return self.filter(pk__in=ids).order_by("-started_at", "-id")
 
     def sendable(self, now: datetime) -> Self:
         return self.filter(status=Status.QUEUED, available_at__lte=now).order_by("available_at", "id")

@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from cronsched.testing.run import SERVERS, spread
 
 ROOT = Path(__file__).resolve().parent.parent
+CHAOS_S = 600
 REPORT = ROOT / "docs" / "nightly.md"
 
 
@@ -133,7 +134,10 @@ def main() -> int:
     results = [run_suite("SQLite", {})]
     results += [run_suite(server.name, {"TEST_DATABASE_URL": server.url(os.environ)}) for server in SERVERS]
     results.append(run("`make check`", ["make", "check"]))
+    results.append(run("`make client-check postman` (npm)", ["make", "client-check", "postman"]))
     results.append(run("`make clean-start` (start.sh, test.sh in a bare copy)", ["make", "clean-start"]))
+    chaos = [sys.executable, "-m", "tests.chaos", "--database", "all", "--seconds", str(CHAOS_S), "--report"]
+    results.append(run("`make chaos`, ten minutes on each database", chaos))
     write_report(results, began)
     say(REPORT.read_text())
     return 0 if all(result.passed for result in results) else 1

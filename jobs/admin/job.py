@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
@@ -18,7 +19,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateFilter, RelatedDropdownFilter
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminTextareaWidget
+from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextareaWidget, UnfoldBooleanSwitchWidget
 
 from accounts.admin import actor
 from accounts.models import User
@@ -43,10 +44,16 @@ STATES = {
 }
 # What stands in the place of a field for an owner, who cannot give the job away, and for who only reads.
 OWNER_SEES = {"created_by": "owner"}
-READER_SEES = {**OWNER_SEES, "metadata": "metadata_text", "notification_emails": "email_text"}
+READER_SEES: dict[Any, str] = {
+    **OWNER_SEES,
+    "metadata": "metadata_text",
+    "notification_emails": "email_text",
+    ("new_signing_secret", "drop_signing_secret"): "",
+}
 
 
 class JobForm(ServiceForm):
+    aliases = {"signing_secret": "new_signing_secret"}
     metadata = LinesField(
         label=_("Metadata"),
         required=False,
@@ -58,6 +65,21 @@ class JobForm(ServiceForm):
         required=False,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
         help_text=_("Addresses, separated by commas or lines."),
+    )
+
+    new_signing_secret = forms.CharField(
+        label=_("New signing secret"),
+        required=False,
+        strip=True,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+        help_text=_(
+            "Signs the calls (Standard Webhooks). Empty: as it is. After a change both sign for a day."
+        ),
+    )
+    drop_signing_secret = forms.BooleanField(
+        label=_("Take the signing secret away"),
+        required=False,
+        widget=UnfoldBooleanSwitchWidget(),
     )
 
     class Meta:
@@ -113,6 +135,12 @@ class JobForm(ServiceForm):
                 present = getattr(self.instance, f"{name}_id")
                 field.queryset = field.queryset.filter(Q(is_active=True) | Q(pk=present))  # type: ignore[attr-defined]
 
+    def typed(self) -> dict[str, Any]:
+        """A secret is never shown, so that an empty field says nothing: taking it away is said beside it."""
+        typed = super().typed()
+        is_dropped = typed.pop("drop_signing_secret", False)
+        return {**typed, "signing_secret": None} if is_dropped else typed
+
     def as_input(self, name: str, value: Any) -> Any:
         if name in {"category", "pic_team"}:
             return getattr(value, "slug", value)
@@ -166,6 +194,8 @@ class JobAdmin(ServiceAdmin):
                 ("github_owner", "github_repo", "github_workflow_name"),
                 "metadata",
                 ("timeout_seconds", "max_retries"),
+                "signing",
+                ("new_signing_secret", "drop_signing_secret"),
             ),
         },
     )
@@ -186,7 +216,7 @@ class JobAdmin(ServiceAdmin):
     # ---- who may do what: accounts.roles says it -------------------------------------------------
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
-        jobs: QuerySet[Job] = Job.objects.visible_to(request.user)
+        jobs: QuerySet[Job] = Job.objects.visible_to(request.user).without_secrets()
         return jobs
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -201,7 +231,8 @@ class JobAdmin(ServiceAdmin):
         return self.has_change_permission(request, obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Job | None = None) -> tuple[str, ...]:
-        return ("in_words", "coming_runs", "last_run", "last_result", *READER_SEES.values())
+        shown = filter(None, READER_SEES.values())
+        return ("in_words", "coming_runs", "last_run", "last_result", "signing", *shown)
 
     def get_fieldsets(self, request: HttpRequest, obj: Job | None = None) -> Any:
         fieldsets = super().get_fieldsets(request, obj)
@@ -357,6 +388,12 @@ class JobAdmin(ServiceAdmin):
     def metadata_text(self, obj: Job) -> str:
         return preformatted(_pretty(obj.metadata))
 
+    @display(description=_("signing secret"))
+    def signing(self, obj: Job) -> str:
+        if obj.signing_secret_changed_at is None:
+            return gettext("none of its own")
+        return format_html("{} {}", gettext("set"), moment(obj.signing_secret_changed_at, now=clock.now()))
+
     @display(description=_("e-mail to"))
     def email_text(self, obj: Job) -> str:
         return ", ".join(obj.notification_emails) or EMPTY
@@ -412,7 +449,7 @@ def _words(job: Job) -> str:
         return str(error)
 
 
-def _replaced(fieldsets: Any, names: Mapping[str, str]) -> list[Any]:
+def _replaced(fieldsets: Any, names: Mapping[Any, str]) -> list[Any]:
     """The fieldsets with other fields in the place of some; "" for none."""
     return [
         (

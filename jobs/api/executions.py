@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from cronsched.core.api.pagination import read_limit, read_page
-from cronsched.core.api.params import parse_uuid, read_uuid
+from cronsched.core.api.params import parse_uuid
 from cronsched.core.api.ranges import read_range
 from cronsched.core.api.schema import (
     EXAMPLE_ID,
@@ -26,7 +26,7 @@ from cronsched.core.api.schema import (
 )
 from cronsched.core.api.viewsets import SIGNED_IN, ContractViewSet
 from cronsched.core.errors import NotFound
-from jobs.api.filters import count_by_status, filter_executions
+from jobs.api.filters import read_period, read_run_filter
 from jobs.api.serializers import (
     EXECUTION_TYPE,
     STATUS,
@@ -39,6 +39,8 @@ from jobs.api.serializers import (
 )
 from jobs.api.shapes import execution_list, whole_execution
 from jobs.models import Job, JobExecution
+from jobs.querysets import ExecutionQuerySet
+from jobs.services.statistics import figures, list_runs
 
 LIMIT_MAX = 200
 _COUNT = serializers.IntegerField()
@@ -48,12 +50,19 @@ _TRIGGER = query("trigger_type", enum=TRIGGER_TYPE)
 _JOB = query("job_id", OpenApiTypes.UUID)
 
 
-class ExecutionViewSet(ContractViewSet):
+class RunsViewSet(ContractViewSet):
     schema_tag = "executions"
     queryset = JobExecution.objects.all()
-    serializer_class = ExecutionWithJobSerializer
     not_found_error = "Execution not found"
     not_found_message = "No execution found with ID: {id}"
+
+    def _readable(self) -> ExecutionQuerySet:
+        runs: ExecutionQuerySet = self.get_queryset()  # type: ignore[assignment]
+        return runs
+
+
+class ExecutionViewSet(RunsViewSet):
+    serializer_class = ExecutionWithJobSerializer
     rights = {"list": SIGNED_IN, "retrieve": SIGNED_IN, "statistics": SIGNED_IN}
 
     @extend_schema(
@@ -76,15 +85,15 @@ class ExecutionViewSet(ContractViewSet):
     )
     def list(self, request: Request) -> Response:
         """Newest first."""
-        runs = filter_executions(self.get_queryset(), self.params)
+        wanted = read_run_filter(self.params)
         page = read_page(self.params, size_name="limit", default=20, maximum=LIMIT_MAX)
-        total = runs.count()
+        found = list_runs(wanted, offset=page.offset, size=page.size)
         return self.answer(
-            executions=execution_list(page.cut(runs), across_jobs=True),
-            total=total,
+            executions=execution_list(self._readable().listed(found.ids), across_jobs=True),
+            total=found.total,
             page=page.number,
             limit=page.size,
-            total_pages=page.total_pages(total),
+            total_pages=page.total_pages(found.total),
         )
 
     @extend_schema(responses=envelope("OneExecution", execution=ExecutionWithJobSerializer()))
@@ -98,31 +107,23 @@ class ExecutionViewSet(ContractViewSet):
     @extend_schema(parameters=[_JOB, *RANGE_PARAMETERS], responses=StatisticsSerializer)
     @action(detail=False, methods=["get"])
     def statistics(self, request: Request) -> Response:
-        period = read_range(self.params)
-        runs = self.get_queryset().filter(**period.lookups("started_at"))
-        if (job_id := read_uuid(self.params, "job_id")) is not None:
-            runs = runs.filter(job_id=job_id)
-        figures = count_by_status(runs)
+        found = figures(read_period(self.params))
         return self.answer(
-            total_executions=figures["total"],
-            successful_executions=figures["success"],
-            failed_executions=figures["failed"],
-            running_executions=figures["running"],
-            missed_executions=figures["missed"],
-            success_rate=figures["rate"],
-            average_duration_seconds=figures["average"],
-            range=period.echo(),
+            total_executions=found.total,
+            successful_executions=found.success,
+            failed_executions=found.failed,
+            running_executions=found.running,
+            missed_executions=found.missed,
+            success_rate=found.rate,
+            average_duration_seconds=found.average,
+            range=read_range(self.params).echo(),
         )
 
 
-class JobExecutionViewSet(ContractViewSet):
+class JobExecutionViewSet(RunsViewSet):
     """One job's runs. The job is found first: without it there is nothing to filter."""
 
-    schema_tag = "executions"
-    queryset = JobExecution.objects.all()
     serializer_class = ExecutionSerializer
-    not_found_error = "Execution not found"
-    not_found_message = "No execution found with ID: {id}"
     rights = {"list": SIGNED_IN, "retrieve": SIGNED_IN, "stats": SIGNED_IN}
 
     @extend_schema(
@@ -146,15 +147,13 @@ class JobExecutionViewSet(ContractViewSet):
     def list(self, request: Request, job_id: str) -> Response:
         """Newest first."""
         job = self._job(job_id)
-        # A job named in the query too would contradict the path, or say it again.
-        params = {name: value for name, value in self.params.items() if name != "job_id"}
-        runs = filter_executions(self._runs(job), params)
-        limit = read_limit(params, default=50, maximum=LIMIT_MAX)
+        wanted = read_run_filter(self.params, job_id=job.pk)
+        found = list_runs(wanted, offset=0, size=read_limit(self.params, default=50, maximum=LIMIT_MAX))
         return self.answer(
             job_id=str(job.pk),
             job_name=job.name,
-            total_executions=runs.count(),
-            executions=execution_list(runs[:limit]),
+            total_executions=found.total,
+            executions=execution_list(self._readable().listed(found.ids)),
         )
 
     @extend_schema(
@@ -184,21 +183,21 @@ class JobExecutionViewSet(ContractViewSet):
     def stats(self, request: Request, job_id: str) -> Response:
         """The figures of a period, and its latest run."""
         job = self._job(job_id)
-        runs = self._runs(job).filter(**read_range(self.params).lookups("started_at"))
-        figures = count_by_status(runs)
+        wanted = read_period(self.params, job_id=job.pk)
+        found = figures(wanted)
         return self.answer(
             job_id=str(job.pk),
             job_name=job.name,
             statistics={
-                "total_executions": figures["total"],
-                "success_count": figures["success"],
-                "failed_count": figures["failed"],
-                "running_count": figures["running"],
-                "missed_count": figures["missed"],
-                "success_rate": figures["rate"],
-                "average_duration_seconds": figures["average"],
+                "total_executions": found.total,
+                "success_count": found.success,
+                "failed_count": found.failed,
+                "running_count": found.running,
+                "missed_count": found.missed,
+                "success_rate": found.rate,
+                "average_duration_seconds": found.average,
             },
-            latest_execution=whole_execution(runs.order_by("-started_at", "-id")),
+            latest_execution=whole_execution(self._readable().matching(wanted)),
         )
 
     def _job(self, job_id: str) -> Job:

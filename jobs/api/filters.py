@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
+from uuid import UUID
 
-from django.db.models import Count, F, OrderBy, QuerySet, Sum
+from django.db.models import F, OrderBy, QuerySet
 
 from cronsched.core.api.params import Params, read_bool, read_choice, read_choices, read_uuid
 from cronsched.core.api.ranges import read_range
-from jobs.choices import IN_FLIGHT, ExecutionType, Status, TriggerType
-from jobs.models import Job, JobExecution
+from jobs.choices import ExecutionType, Status, TriggerType
+from jobs.models import Job
+from jobs.querysets import RunFilter
 from taxonomy.models import JobCategory, PicTeam
 
 # What people may order jobs by, and the column that it is.
@@ -48,40 +51,20 @@ def _order(word: str) -> list[OrderBy | str]:
     return [column.desc(nulls_last=True) if is_descending else column.asc(nulls_last=True), "id"]
 
 
-def filter_executions(runs: QuerySet[JobExecution], params: Params) -> QuerySet[JobExecution]:
-    """By `job_id`, `status` (several), `trigger_type`, `execution_type`, `from` and `to`; newest first."""
-    if (job_id := read_uuid(params, "job_id")) is not None:
-        runs = runs.filter(job_id=job_id)
-    if (statuses := read_choices(params, "status", Status.values)) is not None:
-        runs = runs.filter(status__in=statuses)
-    if (trigger := read_choice(params, "trigger_type", TriggerType.values)) is not None:
-        runs = runs.filter(trigger_type=trigger)
-    if (kind := read_choice(params, "execution_type", ExecutionType.values)) is not None:
-        runs = runs.filter(execution_type=kind)
-    return runs.filter(**read_range(params).lookups("started_at")).order_by("-started_at", "-id")
+def read_run_filter(params: Params, *, job_id: UUID | None = None) -> RunFilter:
+    """`job_id`, `status` (several), `trigger_type`, `execution_type`, `from` and `to`.
 
-
-def count_by_status(runs: QuerySet[JobExecution]) -> dict[str, Any]:
-    """The figures of these runs from one grouped query, however many there are.
-
-    `running` counts what is not finished. The rate is of finished runs, success and failed; the
-    average of those whose time was taken, None where none was.
+    With `job_id` given, one in `params` would contradict the path, or say it again.
     """
-    rows = list(
-        runs.order_by()
-        .values("status")
-        .annotate(runs=Count("id"), seconds=Sum("duration_seconds"), timed=Count("duration_seconds"))
+    return replace(
+        read_period(params, job_id=job_id),
+        statuses=tuple(read_choices(params, "status", Status.values) or ()),
+        trigger_type=read_choice(params, "trigger_type", TriggerType.values) or "",
+        execution_type=read_choice(params, "execution_type", ExecutionType.values) or "",
     )
-    counts = dict.fromkeys(Status.values, 0) | {row["status"]: row["runs"] for row in rows}
-    finished = counts[Status.SUCCESS] + counts[Status.FAILED]
-    timed = sum(row["timed"] for row in rows)
-    seconds = sum(row["seconds"] or 0.0 for row in rows)
-    return {
-        "total": sum(counts.values()),
-        "success": counts[Status.SUCCESS],
-        "failed": counts[Status.FAILED],
-        "running": sum(counts[status] for status in IN_FLIGHT),
-        "missed": counts[Status.MISSED],
-        "rate": round(100 * counts[Status.SUCCESS] / finished, 1) if finished else 0.0,
-        "average": round(seconds / timed, 3) if timed else None,
-    }
+
+
+def read_period(params: Params, *, job_id: UUID | None = None) -> RunFilter:
+    """`job_id`, `from` and `to` alone."""
+    period = read_range(params)
+    return RunFilter(job_id=job_id or read_uuid(params, "job_id"), start=period.start, end=period.end)

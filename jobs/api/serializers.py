@@ -20,6 +20,7 @@ from jobs.services.fields import (
     GITHUB_MAX,
     NAME_MAX,
     RETRIES_MAX,
+    SECRET_MAX,
     TIMEOUT_MAX_S,
     TOKEN_MAX,
     URL_MAX,
@@ -93,6 +94,9 @@ class JobInputSerializer(TargetInputSerializer):
         required=False,
         default=CatchUp.SKIP,
         help_text="What happens to slots that came due while nobody could fire them.",
+    )
+    signing_secret = _optional(
+        SECRET_MAX, "Write-only. Signs the calls (Standard Webhooks); after a change both sign for a day."
     )
     enable_email_notifications = FlagField(required=False, default=False)
     notification_emails = EmailsField(required=False, allow_null=True)
@@ -182,6 +186,7 @@ class JobSerializer(ContractSerializer):
     metadata = ObjectField()
     timeout_seconds = serializers.IntegerField(allow_null=True)
     max_retries = serializers.IntegerField()
+    is_signed = serializers.BooleanField(help_text="Whether it has a signing secret of its own.")
     category = serializers.CharField(help_text="Slug.")
     pic_team = serializers.CharField(allow_null=True, help_text="Slug.")
     end_date = serializers.DateField(allow_null=True)

@@ -23,9 +23,10 @@ from django.db import transaction
 
 from cronsched.core.db import locked, retry_conflicts, update_each
 from cronsched.core.text import strip_unstorable
-from jobs.choices import Status
+from jobs.choices import IN_FLIGHT, Status
 from jobs.engine import retries
 from jobs.engine.messages import DeliveryResult, Outcome, Reason
+from jobs.engine.tally import reopen
 from jobs.engine.tell import tell_finished
 from jobs.models import Job, JobExecution
 
@@ -159,6 +160,7 @@ def _queue_again(again: _Ended, *, now: datetime) -> None:
 
 def _finish(ended: _Ended) -> list[JobExecution]:
     """Write the results; the runs as they are now, with their jobs."""
+    _reopen_changed(ended)
     rows = []
     for run, result in ended:
         values = _values(result)
@@ -167,6 +169,17 @@ def _finish(ended: _Ended) -> list[JobExecution]:
         rows.append((*values, run.pk))
     update_each(JobExecution, _COLUMNS, ("id",), rows)
     return [run for run, _ in ended]
+
+
+def _reopen_changed(ended: _Ended) -> None:
+    """Only a run that was under way until now is in no tally: a late answer changes what was counted."""
+    changed = [
+        min(run.started_at, result.started_at)
+        for run, result in ended
+        if run.status not in IN_FLIGHT or result.started_at < run.started_at
+    ]
+    if changed:
+        reopen(min(changed))
 
 
 def _values(result: DeliveryResult) -> tuple[object, ...]:

@@ -17,6 +17,7 @@ from django.db.models import CASCADE, SET_NULL, QuerySet
 from cronsched.core.db import let_others_write, retry_conflicts
 from cronsched.core.errors import InvalidInput
 from jobs.choices import FINISHED
+from jobs.engine.tally import forget
 from jobs.models import JobExecution
 
 PRUNE_BATCH: Final = 500
@@ -25,6 +26,7 @@ RETENTION_MAX_DAYS: Final = 36_500
 
 def delete_runs(runs: QuerySet[JobExecution]) -> None:
     """Delete these runs, in the caller's transaction. What was told of them stays, without the link."""
+    forget(runs)
     _let_go(runs)
     runs._raw_delete(runs.db)
 
@@ -55,8 +57,9 @@ def _prune_batch(runs: QuerySet[JobExecution]) -> int:
         # By id, read first: MariaDB runs a subquery in an UPDATE once for each row of the table.
         ids = list(runs.values_list("pk", flat=True)[:PRUNE_BATCH])
         if ids:
-            _let_go(ids)
             batch = JobExecution.objects.filter(pk__in=ids)
+            forget(batch)
+            _let_go(ids)
             batch._raw_delete(batch.db)
     return len(ids)
 

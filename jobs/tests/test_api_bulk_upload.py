@@ -435,6 +435,7 @@ def test_every_field_of_a_job(user_api: ApiClient) -> None:
         "last_execution_at": None,
         "last_status": None,
         "next_execution_at": None,
+        "is_signed": False,
     }
 
 

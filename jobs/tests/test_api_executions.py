@@ -315,13 +315,17 @@ def test_latest_run_is_of_the_period(viewer_api: Any, history: Job) -> None:
 @pytest.mark.parametrize(
     ("path", "statements"),
     [
-        # The caller, the count, the rows.
-        ("/executions", 3),
-        ("/executions?status=success,failed&from=2026-01-01", 3),
+        # The caller, the mark of what was tallied, the count, the ids of the page, its rows.
+        ("/executions", 5),
+        ("/executions?status=success,failed&from=2026-01-01", 5),
+        # The caller, the count, the ids, the rows; nothing is tallied by job.
+        ("/executions?job_id={job}", 4),
         # The job, too.
-        ("/jobs/{job}/executions", 4),
+        ("/jobs/{job}/executions", 5),
         ("/jobs/{job}/executions/stats", 4),
-        ("/executions/statistics", 2),
+        # The caller, the mark, the figures.
+        ("/executions/statistics", 3),
+        ("/executions/statistics?job_id={job}", 2),
         ("/executions/{run}", 2),
         ("/jobs/{job}/executions/{run}", 3),
     ],

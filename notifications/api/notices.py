@@ -100,7 +100,7 @@ class NotificationViewSet(ContractViewSet):
         notices = self._own(period, unread_only=bool(read_bool(self.params, "unread_only")))
         total = notices.count()
         return self.answer(
-            notifications=self.show(page.cut(notices)),
+            notifications=self.show(page.cut_by_id(notices)),
             total=total,
             page=page.number,
             per_page=page.size,

@@ -83,8 +83,8 @@ class Sender:
 
     def _turn(self) -> float:
         """One turn of the loop; how long to wait before the next."""
-        close_old_connections()
         try:
+            close_old_connections()
             if self._is_leading() and self.run_once():
                 return 0.0
         except DatabaseError as error:

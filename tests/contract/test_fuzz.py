@@ -35,7 +35,10 @@ ASKS_MORE = {
     "users_update": "the last admin stays one",
     "users_destroy": "nobody deletes themselves",
     "categories_destroy": "general stays",
-    "categories_update": "general keeps its name",
+    "categories_update": "general keeps its name, and a name is one line",
+    "categories_create": "a name is one line, a slug has a letter or a digit",
+    "teams_create": "as categories_create",
+    "teams_update": "as categories_create",
     "jobs_create": "cron's grammar, a team that there is, a day to come, a target",
     "jobs_update": "as jobs_create",
     "jobs_partial_update": "as jobs_create",
@@ -121,3 +124,31 @@ def out_of_reach(case: Any) -> list[CheckFunction]:
     if has_range or case.operation.definition.raw["operationId"] in ASKS_MORE:
         return [positive_data_acceptance]
     return []
+
+
+def chained(max_examples: int, world: World) -> None:
+    """What one call makes, others ask for, change, and delete: it is there, and then it is not."""
+
+    class Chain(LONG.as_state_machine()):  # type: ignore[misc]
+        def setup(self) -> None:
+            self.mark = transaction.savepoint()
+
+        def teardown(self) -> None:
+            transaction.savepoint_rollback(self.mark)
+
+        def get_call_kwargs(self, case: Any) -> dict[str, Any]:
+            return {"headers": authorization(world)}
+
+        def validate_response(self, response: Any, case: Any, **kwargs: Any) -> None:
+            case.validate_response(response, excluded_checks=out_of_reach(case), **kwargs)
+
+    Chain.run(settings=settings(patient, max_examples=max_examples, stateful_step_count=6, derandomize=True))
+
+
+def test_what_is_made_is_there_until_it_is_deleted(world: World) -> None:
+    chained(5, world)
+
+
+@pytest.mark.slow
+def test_what_is_made_is_there_until_it_is_deleted_at_length(world: World) -> None:
+    chained(150, world)

@@ -210,6 +210,8 @@ COLUMNS: Final = (
     Column(field="timeout_seconds", title="timeout_seconds", clears=True, read=_read_whole),
 )
 _BRANCH_COLUMN: Final = Column(field=BRANCH, title="Branch")
+# Read, never written: an export holds no secrets, and a blank keeps what is there.
+_SECRET_COLUMN: Final = Column(field="signing_secret", title="signing_secret")
 
 
 def _normal(header: str) -> str:
@@ -219,7 +221,7 @@ def _normal(header: str) -> str:
 
 _BY_HEADER: Final = {
     _normal(header): column
-    for column in (*COLUMNS, _BRANCH_COLUMN)
+    for column in (*COLUMNS, _BRANCH_COLUMN, _SECRET_COLUMN)
     for header in (column.title, *column.others)
 }
 

@@ -49,6 +49,9 @@ def test_cutting_gives_the_rows_of_the_page_and_none_beyond() -> None:
     users = User.objects.order_by("username_key")
 
     assert [user.username for user in Page(number=2, size=2).cut(users)] == ["user_c"]
+    assert [user.username for user in Page(number=2, size=2).cut_by_id(users)] == ["user_c"]
+    assert [user.username for user in Page(number=1, size=2).cut_by_id(users)] == ["user_a", "user_b"]
+    assert list(Page(number=3, size=2).cut_by_id(users)) == []
     assert list(Page(number=MAX_PAGE, size=200).cut(users)) == []
 
 

@@ -1,0 +1,437 @@
+"""The tallies, and what is read from them: equal to the plain aggregate, whatever happened before."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.db.models import Avg, Count
+from django.test.utils import CaptureQueriesContext
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jobs.choices import Span, Status, TriggerType
+from jobs.engine import rescue, tally
+from jobs.engine.lease import Term
+from jobs.engine.messages import DeliveryResult, Outcome, Reason
+from jobs.engine.record import record
+from jobs.engine.tally import SETTLE, count_closed_hours, recount, reopen
+from jobs.models import Job, JobExecution, RunTally, TallyMark
+from jobs.querysets import RunFilter
+from jobs.services import statistics
+from jobs.services.history import delete_runs, prune_executions
+from jobs.services.statistics import figures, list_runs
+from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
+
+pytestmark = pytest.mark.django_db
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+# An hour whose end has settled.
+CLOSED = NOON + HOUR + SETTLE
+
+
+@pytest.fixture(autouse=True)
+def nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tally, "let_others_write", lambda: None)
+    monkeypatch.setattr("jobs.services.history.let_others_write", lambda: None)
+
+
+@pytest.fixture
+def job() -> Job:
+    made: Job = JobFactory()
+    return made
+
+
+def mark() -> datetime | None:
+    return TallyMark.objects.values_list("counted_until", flat=True).first()
+
+
+def numbers(span: Span = Span.HOUR) -> dict[tuple[datetime, str], int]:
+    """Of the spans that the mark has passed."""
+    last = (mark() or NOON) - statistics._LENGTHS[span]
+    tallies = RunTally.objects.filter(span=span, begins_at__lte=last)
+    rows = tallies.values_list("begins_at", "status", "runs")
+    return {(begins_at, status): runs for begins_at, status, runs in rows}
+
+
+# ---- counting -----------------------------------------------------------------------------------
+
+
+@pytest.mark.databases
+def test_closed_hours_are_counted_by_what_lists_filter(job: Job, term: Term):
+    for minute in (0, 20, 59):
+        ExecutionFactory(job=job, started_at=NOON + timedelta(minutes=minute), duration_seconds=2.5)
+    ExecutionFactory(job=job, started_at=NOON, failed=True, duration_seconds=None)
+    ExecutionFactory(job=job, started_at=NOON + HOUR)
+
+    assert count_closed_hours(now=CLOSED, term=term) == 1
+
+    assert mark() == NOON + HOUR
+    assert numbers() == {(NOON, "success"): 3, (NOON, "failed"): 1}
+    success = RunTally.objects.get(status="success")
+    assert (success.timed, success.seconds, success.trigger_type) == (3, 7.5, "scheduled")
+
+
+def test_an_hour_is_left_alone_until_it_has_settled(job: Job, term: Term):
+    ExecutionFactory(job=job, started_at=NOON)
+
+    assert count_closed_hours(now=CLOSED - timedelta(seconds=1), term=term) == 0
+    assert mark() is None
+    assert count_closed_hours(now=CLOSED, term=term) == 1
+    assert count_closed_hours(now=CLOSED, term=term) == 0
+
+
+@pytest.mark.parametrize("state", ["queued", "running"])
+def test_what_has_not_ended_keeps_the_mark_behind_it(job: Job, term: Term, state: str):
+    ExecutionFactory(job=job, started_at=NOON)
+    ExecutionFactory(job=job, started_at=NOON + 2 * HOUR, **{state: True})
+
+    count_closed_hours(now=NOON + 2 * DAY, term=term)
+
+    assert mark() == NOON + 2 * HOUR
+
+
+def test_a_day_is_counted_when_its_last_hour_is(job: Job, term: Term):
+    ExecutionFactory(job=job, started_at=NOON)
+    ExecutionFactory(job=job, started_at=NOON + 5 * HOUR)
+    midnight = NOON + 12 * HOUR
+
+    count_closed_hours(now=midnight, term=term)
+    assert numbers(Span.DAY) == {}
+    count_closed_hours(now=midnight + HOUR, term=term)
+
+    assert numbers(Span.DAY) == {(NOON - 12 * HOUR, "success"): 2}
+
+
+def test_nothing_is_counted_without_history(term: Term):
+    assert count_closed_hours(now=NOON, term=term) == 0
+    assert recount(now=NOON, term=term) == 0
+
+
+@pytest.mark.databases
+def test_deleting_enters_what_was_counted_with_a_minus(job: Job, term: Term):
+    for hours in (0, 1, 13, 26):
+        ExecutionFactory(job=job, started_at=NOON + hours * HOUR)
+    stays = ExecutionFactory(started_at=NOON)
+    count_closed_hours(now=NOON + 25 * HOUR, term=term)
+
+    with transaction.atomic():
+        delete_runs(job.executions.all())
+
+    found = figures(RunFilter())
+    assert (found.total, list_runs(RunFilter(), offset=0, size=9).ids) == (1, [stays.pk])
+    assert recount(now=NOON, term=term) == 0
+    # What added up to nothing is gone, what was entered twice is one.
+    assert numbers() == {(NOON, "success"): 1}
+    assert numbers(Span.DAY) == {(NOON - 12 * HOUR, "success"): 1}
+
+
+def test_a_late_answer_takes_the_mark_back_to_its_hour(job: Job, term: Term, result_of: Any):
+    row = ExecutionFactory(job=job, running=True, claim_token=uuid.uuid4(), started_at=NOON)
+    lost = result_of(row, now=NOON, outcome=Outcome.FAILED, reason=Reason.INTERRUPTED)
+    record([lost], now=NOON + HOUR)
+    count_closed_hours(now=NOON + DAY, term=term)
+    assert figures(RunFilter()).failed == 1
+
+    record([result_of(row, now=NOON)], now=NOON + DAY)
+
+    assert mark() == NOON
+    assert (figures(RunFilter()).failed, figures(RunFilter()).success) == (0, 1)
+    count_closed_hours(now=NOON + DAY, term=term)
+    assert numbers() == {(NOON, "success"): 1}
+
+
+def test_reopening_only_ever_goes_back(job: Job, term: Term):
+    ExecutionFactory(job=job, started_at=NOON)
+    count_closed_hours(now=NOON + DAY, term=term)
+    until = mark()
+
+    reopen(NOON + 2 * DAY)
+    assert mark() == until
+    reopen(NOON + timedelta(minutes=59))
+    assert mark() == NOON
+
+
+def test_what_was_written_behind_our_back_is_found_and_said(
+    job: Job, term: Term, caplog: pytest.LogCaptureFixture
+):
+    run = ExecutionFactory(job=job, started_at=NOON)
+    count_closed_hours(now=NOON + 2 * DAY, term=term)
+    ExecutionFactory(job=job, started_at=NOON - 3 * DAY)
+    JobExecution.objects.filter(pk=run.pk).update(status=Status.FAILED)
+
+    assert recount(now=NOON + 2 * DAY, term=term) == 2
+
+    assert numbers(Span.DAY) == {(NOON - 12 * HOUR, "failed"): 1, (NOON - 84 * HOUR, "success"): 1}
+    assert "day=2026-03-10" in caplog.text
+    assert recount(now=NOON + 2 * DAY, term=term) == 0
+
+
+# ---- the same as counting everything ------------------------------------------------------------
+
+
+def plain(wanted: RunFilter) -> tuple[Any, ...]:
+    """What the figures mean, in the simplest words."""
+    runs = JobExecution.objects.matching(wanted).order_by()
+    counts = dict(runs.values_list("status").annotate(Count("pk")))
+    success, failed = counts.get("success", 0), counts.get("failed", 0)
+    average = runs.aggregate(Avg("duration_seconds"))["duration_seconds__avg"]
+    return (
+        sum(counts.values()),
+        success,
+        failed,
+        counts.get("queued", 0) + counts.get("running", 0),
+        counts.get("missed", 0),
+        round(100 * success / (success + failed), 1) if success + failed else 0.0,
+        None if average is None else round(average, 3),
+    )
+
+
+def assert_same(wanted: RunFilter) -> None:
+    found = figures(wanted)
+    assert tuple(getattr(found, name) for name in found.__slots__) == plain(wanted), wanted
+    ids = list(JobExecution.objects.matching(wanted).values_list("pk", flat=True))
+    for offset, size in ((0, 3), (len(ids) // 2, 2), (max(len(ids) - 1, 0), 5), (len(ids), 5)):
+        page = list_runs(wanted, offset=offset, size=size)
+        assert (page.total, page.ids) == (len(ids), ids[offset : offset + size]), (wanted, offset, size)
+
+
+class World:
+    """A history that goes on at random: runs start, end, are lost, found, pruned, deleted."""
+
+    def __init__(self, seed: int, term: Term) -> None:
+        self.random = random.Random(seed)
+        self.term = term
+        self.now = NOON
+        self.jobs = [JobFactory() for _ in range(3)]
+
+    def go_on(self) -> None:
+        steps = (
+            [self.start] * 5 + [self.end] * 4 + [self.count] * 3 + [self.wait] * 5
+            + [self.lose, self.answer_late, self.prune, self.delete] * 2
+            + [self.set_clock_back, self.recount, self.miss_queue]
+        )  # fmt: skip
+        self.random.choice(steps)()
+
+    def wait(self) -> None:
+        self.now += self.random.choice(
+            [timedelta(minutes=7), HOUR, timedelta(hours=9, minutes=30), DAY + timedelta(minutes=41)]
+        )
+
+    def start(self) -> None:
+        for _ in range(self.random.randrange(1, 6)):
+            state = self.random.choice(["running", "running", "queued", "missed", "success"])
+            is_manual = state != "missed" and self.random.random() < 0.3
+            self.now += timedelta(seconds=1)
+            ExecutionFactory(
+                job=self.random.choice(self.jobs),
+                status=state,
+                trigger_type=TriggerType.MANUAL if is_manual else TriggerType.SCHEDULED,
+                execution_type=self.random.choice(["webhook", "github_actions"]),
+                # As the clock may have been set back, not every slot is new.
+                scheduled_for=None if is_manual else self.now + timedelta(days=900 * self.random.random()),
+                started_at=self.now,
+                claim_token=uuid.uuid4() if state == "running" else None,
+                duration_seconds=self.duration() if state == "success" else None,
+            )
+
+    def duration(self) -> float:
+        """A sum of these is exact, in whatever order."""
+        return self.random.randrange(1, 400) / 8
+
+    def end(self) -> None:
+        outcome = self.random.choice([Outcome.SUCCESS, Outcome.SUCCESS, Outcome.FAILED, Outcome.NOT_SENT])
+        self._record(JobExecution.objects.filter(status=Status.RUNNING), outcome, Reason.NONE)
+
+    def lose(self) -> None:
+        self._record(JobExecution.objects.filter(status=Status.RUNNING), Outcome.FAILED, Reason.INTERRUPTED)
+
+    def answer_late(self) -> None:
+        lost = JobExecution.objects.filter(status=Status.FAILED, reason=Reason.INTERRUPTED)
+        self._record(lost, self.random.choice([Outcome.SUCCESS, Outcome.FAILED]), Reason.NONE)
+
+    def _record(self, rows: Any, outcome: Outcome, reason: Reason) -> None:
+        some = [row for row in rows.order_by("pk") if self.random.random() < 0.6]
+        record([self._result(row, outcome, reason) for row in some], now=self.now)
+
+    def _result(self, row: JobExecution, outcome: Outcome, reason: Reason) -> DeliveryResult:
+        return DeliveryResult(
+            execution_id=row.pk,
+            claim_token=row.claim_token,
+            outcome=outcome,
+            reason=reason,
+            started_at=row.started_at + timedelta(seconds=self.random.choice([0, 0, 1, 4000])),
+            completed_at=self.now,
+            duration_s=self.duration(),
+        )
+
+    def miss_queue(self) -> None:
+        rescue.miss_stale_queue(now=self.now, term=self.term, grace_s=30)
+
+    def prune(self) -> None:
+        list(prune_executions(days=self.random.choice([1, 3]), now=self.now))
+
+    def delete(self) -> None:
+        with transaction.atomic():
+            delete_runs(JobExecution.objects.filter(job=self.random.choice(self.jobs)))
+
+    def set_clock_back(self) -> None:
+        self.now -= self.random.choice([HOUR, 30 * HOUR])
+        reopen(self.now)
+
+    def count(self) -> None:
+        count_closed_hours(now=self.now, term=self.term)
+
+    def recount(self) -> None:
+        assert recount(now=self.now, term=self.term) == 0, "the tallies were wrong"
+
+    def some_filter(self) -> RunFilter:
+        chance = self.random.random
+        start, end = sorted(self.some_moment() for _ in range(2))
+        return RunFilter(
+            job_id=self.random.choice(self.jobs).pk if chance() < 0.2 else None,
+            statuses=tuple(self.random.sample(Status.values, 2)) if chance() < 0.4 else (),
+            trigger_type=self.random.choice(TriggerType.values) if chance() < 0.3 else "",
+            execution_type="webhook" if chance() < 0.3 else "",
+            start=start if chance() < 0.5 else None,
+            end=end + timedelta(microseconds=1) if chance() < 0.5 else None,
+        )
+
+    def some_moment(self) -> datetime:
+        moment = self.now - timedelta(seconds=self.random.randrange(6 * 86_400))
+        return tally.floor(moment, self.random.choice(Span.values)) if self.random.random() < 0.4 else moment
+
+
+def check_history(seed: int, term: Term, steps: int) -> None:
+    world = World(seed, term)
+    for _ in range(steps):
+        world.go_on()
+        assert_same(world.some_filter())
+    for wanted in (RunFilter(), *(world.some_filter() for _ in range(10))):
+        assert_same(wanted)
+    world.recount()
+
+
+@pytest.mark.databases
+@pytest.mark.parametrize("seed", range(3))
+def test_figures_and_pages_are_those_of_the_runs(term: Term, seed: int):
+    check_history(seed, term, steps=80)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(min_value=0))
+def test_figures_and_pages_are_those_of_the_runs_for_any_history(term: Term, seed: int):
+    with transaction.atomic():
+        check_history(seed, term, steps=30)
+        transaction.set_rollback(True)
+
+
+@pytest.mark.slow
+@pytest.mark.databases
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(min_value=0))
+def test_figures_and_pages_are_those_of_the_runs_for_very_many_histories(term: Term, seed: int):
+    with transaction.atomic():
+        check_history(seed, term, steps=60)
+        transaction.set_rollback(True)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [datetime.max.replace(tzinfo=UTC), NOON + timedelta(microseconds=1), datetime.min.replace(tzinfo=UTC)],
+)
+@pytest.mark.parametrize(
+    "end",
+    [datetime.max.replace(tzinfo=UTC), NOON + timedelta(microseconds=2), datetime.min.replace(tzinfo=UTC)],
+)
+def test_the_ends_of_time_are_bounds_as_any(job: Job, term: Term, start: datetime, end: datetime):
+    ExecutionFactory(job=job, started_at=NOON + timedelta(microseconds=1))
+    count_closed_hours(now=NOON + DAY, term=term)
+
+    assert_same(RunFilter(start=start, end=end))
+
+
+def test_a_history_that_was_never_counted_is_read_itself(job: Job):
+    ExecutionFactory(job=job, started_at=NOON)
+
+    assert_same(RunFilter())
+    assert not TallyMark.objects.exists()
+
+
+# ---- cost ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def many_days(job: Job, term: Term) -> Job:
+    for hours in range(0, 24 * 6, 5):
+        ExecutionFactory(job=job, started_at=NOON + hours * HOUR)
+    count_closed_hours(now=NOON + 6 * DAY, term=term)
+    return job
+
+
+ODD = RunFilter(start=NOON + timedelta(minutes=7), end=NOON + 5 * DAY + timedelta(minutes=7))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "offset", "statements"),
+    [
+        # The mark, the tallies, the runs after the mark; for a page its ids, too.
+        (RunFilter(), 0, 4),
+        # A page that begins or ends within a day asks for its hours.
+        (RunFilter(), 20, 5),
+        (RunFilter(statuses=("failed",)), 0, 3),
+        # The runs at both ends.
+        (ODD, 0, 5),
+    ],
+)
+def test_a_page_costs_a_few_statements(
+    many_days: Job, django_assert_num_queries: Any, wanted: RunFilter, offset: int, statements: int
+):
+    with django_assert_num_queries(statements):
+        list_runs(wanted, offset=offset, size=2)
+
+
+@pytest.mark.parametrize(("wanted", "statements"), [(RunFilter(), 3), (ODD, 4)])
+def test_figures_cost_a_few_statements(
+    many_days: Job, django_assert_num_queries: Any, wanted: RunFilter, statements: int
+):
+    with django_assert_num_queries(statements):
+        figures(wanted)
+
+
+def test_what_was_counted_is_not_read_again(many_days: Job):
+    """Whole days from the days' tallies, the rest of a whole period from the hours'."""
+    with CaptureQueriesContext(connection) as queries:
+        found = figures(RunFilter(start=NOON, end=NOON + 5 * DAY))
+
+    assert found.total == 24
+    assert not [query for query in queries if "jobs_jobexecution" in query["sql"]]
+
+
+def test_recording_costs_no_statement_more(many_days: Job, result_of: Any):
+    """Of the tallies RECORD knows only when it changes the past."""
+    row = ExecutionFactory(job=many_days, running=True, claim_token=uuid.uuid4(), started_at=NOON + 7 * DAY)
+
+    with CaptureQueriesContext(connection) as queries:
+        record([result_of(row, now=NOON + 7 * DAY)], now=NOON + 7 * DAY)
+
+    assert not [query for query in queries if "tally" in query["sql"]]
+
+
+def test_a_page_of_a_day_whose_runs_vanish_meanwhile_is_no_error(
+    many_days: Job, monkeypatch: pytest.MonkeyPatch
+):
+    buckets = statistics._tally_buckets
+
+    def vanish(wanted: RunFilter, tallied: Any) -> Any:
+        found = buckets(wanted, tallied)
+        RunTally.objects.filter(span=Span.HOUR).delete()
+        return found
+
+    monkeypatch.setattr(statistics, "_tally_buckets", vanish)
+
+    assert list_runs(RunFilter(), offset=20, size=3).total > 20
