@@ -43,6 +43,7 @@ _VALUES: Final[Mapping[str, Any]] = {
     "Notification.message": "The target answered 503 Service Unavailable.",
     "is_read": False,
     "read_at": None,
+    "SlackTest.message": "Slack took the message.",
     "webhook_url": "https://hooks.slack.com/services/T000/B000/XXXXXXXX",
     "channel": "#ops",
     "NaiveRange.from": "2025-12-01T00:00:00",
