@@ -36,6 +36,7 @@ _VALUES: Final[Mapping[str, Any]] = {
     "Daily backup,0 2 * * *,https://hooks.example.com/backup,devops,2030-12-31\n",
     "default_github_owner": "acme",
     "row": 3,
+    "unknown_columns": ["Comment"],
     "RowError.name": "Nightly report",
     "RowError.error": 'In the hour field, "25" is out of range; use a number from 0 to 23.',
     "Notification.type": "error",
