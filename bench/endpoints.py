@@ -66,15 +66,21 @@ def _cell(run: dict[str, Any], name: str) -> str:
 
 def measure(url: str, only: str) -> dict[str, Any]:
     start_django(url)
+    from django.test import Client
+
     from accounts.models import User
     from cronsched.testing.fixtures_api import ApiClient
 
-    client = ApiClient(User.objects.get(username="bench"))
+    user = User.objects.get(username="bench")
+    api, site = ApiClient(user), Client()
+    site.force_login(user, backend="accounts.backends.IdentifierBackend")
     names = dict(requests())
     chosen = {name: path for name, path in names.items() if only in path or name == REFERENCE}
     return {
         "where": describe_run(),
-        "figures": {name: _time(client, path) for name, path in chosen.items()},
+        "figures": {
+            name: _time(site if path.startswith("/admin") else api, path) for name, path in chosen.items()
+        },
     }
 
 
@@ -83,6 +89,7 @@ def requests() -> Iterator[tuple[str, str]]:
     from django.db.models import Count
 
     from jobs.models import Job, JobExecution
+    from taxonomy.models import PicTeam
 
     now: datetime = JobExecution.objects.latest("started_at").started_at
     by_weight = list(
@@ -109,6 +116,10 @@ def requests() -> Iterator[tuple[str, str]]:
         "/executions/statistics", "/job-categories", "/pic-teams", "/auth/users",
         "/notifications", "/notifications?page=4000", "/notifications?unread_only=true",
         "/notifications/unread-count",
+        "/admin/", "/admin/jobs/job/", "/admin/jobs/jobexecution/", "/admin/jobs/jobexecution/?p=199",
+        "/admin/jobs/jobexecution/?status__exact=failed", "/admin/jobs/jobexecution/?status__exact=missed",
+        "/admin/jobs/jobexecution/?q=report", "/admin/jobs/jobexecution/?trigger_type__exact=manual",
+        "/admin/notifications/notification/",
     ]  # fmt: skip
     for path in plain:
         yield path, path
@@ -117,7 +128,18 @@ def requests() -> Iterator[tuple[str, str]]:
         yield f"/executions?status=failed, {name}", f"/executions?status=failed&{query}"
         yield f"/executions/statistics, {name}", f"/executions/statistics?{query}"
         yield f"/notifications, {name}", f"/notifications?{query}"
+    team = PicTeam.objects.get(slug="team-3").pk
+    yield "/admin/jobs/jobexecution/, a team", f"/admin/jobs/jobexecution/?job__pic_team__id__exact={team}"
+    yield (
+        "/admin/jobs/jobexecution/, failed of a team",
+        (f"/admin/jobs/jobexecution/?job__pic_team__id__exact={team}&status__exact=failed"),
+    )
     for job, size in sizes.items():
+        yield f"/admin/jobs/jobexecution/, {size}", f"/admin/jobs/jobexecution/?job__id__exact={job}"
+        yield (
+            f"/admin/jobs/jobexecution/, failed, {size}",
+            (f"/admin/jobs/jobexecution/?job__id__exact={job}&status__exact=failed"),
+        )
         yield f"/executions?job_id, {size}", f"/executions?job_id={job}"
         yield f"/executions?job_id&status=failed, {size}", f"/executions?job_id={job}&status=failed"
         yield (
@@ -140,7 +162,8 @@ def _time(client: Any, path: str) -> dict[str, Any]:
     from django.test.utils import CaptureQueriesContext
     from django.urls import is_valid_path
 
-    if not is_valid_path(f"/api/v2{path.partition('?')[0]}"):
+    full = path if path.startswith("/admin") else f"/api/v2{path}"
+    if not is_valid_path(full.partition("?")[0]):
         return {"status": 404, "statements": 0, "p50": 0.0, "p95": 0.0}
     began = time.perf_counter()
     with CaptureQueriesContext(connection) as queries:

@@ -20,7 +20,10 @@ def start_django(database_url: str) -> None:
     os.environ.update(DEBUG="false", TESTING="false", ALLOWED_HOSTS="testserver")
     os.environ.update(WEBHOOK_ALLOW_HTTP="true", WEBHOOK_ALLOW_PRIVATE_NETWORKS="true")
     import django
+    from django.conf import settings
 
+    # As with DEBUG: pages must not need collected files.
+    settings.STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
     django.setup()
 
 

@@ -23,6 +23,7 @@ from uuid import UUID
 from accounts.models import User
 from jobs.choices import Status
 from jobs.models import Job, JobExecution
+from jobs.signals import JobChange
 from notifications.alerts import RunNews, choose
 from notifications.audience import DISABLED, Audience, load_jobs
 from notifications.facts import Fact, job_fact, local_text, run_fact
@@ -60,31 +61,52 @@ def on_runs_finished(sender: object, *, runs: Sequence[JobExecution], now: datet
 def on_job_changed(
     sender: object, *, job: Job, action: str, by: User | None, now: datetime, **kwargs: Any
 ) -> None:
-    """Notices of a change; messages where the job was switched off."""
+    """Notices of a change to everybody; messages where the job fires no more."""
     if action in _CHANGES:
         everybody = User.objects.active().values_list("pk", flat=True)
         by_whom = f"By {by.username}." if by else "By the scheduler."
         title = f"{job.name} was {action}"
         post(_job_notices(job, action, everybody, NotificationType.INFO, title, by_whom), now=now)
-    if action in _SWITCHED_OFF:
-        _tell_switched_off(job, action, now)
-    elif action == "disabled" and (by is None or by.pk != job.created_by_id):
-        audience = Audience.of([job])
+    _tell_stopped([(job, action)], by, now)
+
+
+def on_job_batch_changed(
+    sender: object, *, changes: Sequence[JobChange], by: User | None, now: datetime, **kwargs: Any
+) -> None:
+    """Jobs that an upload or the scheduler stopped. Of the rest of an upload, one notice tells."""
+    _tell_stopped([(change.job, change.action) for change in changes], by, now)
+
+
+def _tell_stopped(changed: Sequence[tuple[Job, str]], by: User | None, now: datetime) -> None:
+    """Those among the changed jobs that fire no more, by the scheduler or by another than their owner."""
+    switched_off = [(job, action) for job, action in changed if action in _SWITCHED_OFF]
+    disabled = [job for job, action in changed if action == "disabled" and _is_anothers(job, by)]
+    if not (switched_off or disabled):
+        return
+    audience = Audience.of([*(job for job, _ in switched_off), *disabled])
+    notices, tellings = [], []
+    for job, action in switched_off:
+        event, words = _SWITCHED_OFF[action]
+        people, title = audience.owner_and_admins(job), f"{job.name} {words}"
+        notices += _job_notices(job, action, people, NotificationType.WARNING, title, job.paused_note)
+        fact = job_fact(job, event, audience)
+        tellings += _slack_tellings(fact, audience) + _owner_tellings(job, fact, audience)
+    for job in disabled:
         fact = job_fact(job, Event.JOB_DISABLED, audience, by=by.username if by else "")
-        put(_disabled_tellings(job, fact, audience), now=now)
+        tellings += _owner_tellings(job, fact, audience)
+    post(notices, now=now)
+    put(tellings, now=now)
 
 
-def _tell_switched_off(job: Job, action: str, now: datetime) -> None:
-    event, words = _SWITCHED_OFF[action]
-    audience = Audience.of([job])
-    people, title = audience.owner_and_admins(job), f"{job.name} {words}"
-    post(_job_notices(job, action, people, NotificationType.WARNING, title, job.paused_note), now=now)
-    fact = job_fact(job, event, audience)
-    slack = [Telling(channel=Channel.SLACK, fact=fact)] if audience.is_slack_on else []
-    put([*slack, *_disabled_tellings(job, fact, audience)], now=now)
+def _is_anothers(job: Job, by: User | None) -> bool:
+    return by is None or by.pk != job.created_by_id
 
 
-def _disabled_tellings(job: Job, fact: Fact, audience: Audience) -> list[Telling]:
+def _slack_tellings(fact: Fact, audience: Audience) -> list[Telling]:
+    return [Telling(channel=Channel.SLACK, fact=fact)] if audience.is_slack_on else []
+
+
+def _owner_tellings(job: Job, fact: Fact, audience: Audience) -> list[Telling]:
     addresses = audience.willing(audience.owner_address(job, DISABLED), DISABLED)
     return [Telling(channel=Channel.EMAIL, recipient=address, fact=fact) for address in addresses]
 

@@ -17,9 +17,9 @@ class LineFormatter(logging.Formatter):
     """One record, one line; only a traceback follows on lines of its own. Known `secrets` are cut out."""
 
     def __init__(
-        self, format: str, datefmt: str | None = None, style: Any = "{", secrets: Iterable[str] = ()
+        self, format: str, *, datefmt: str | None = None, style: Any = "{", secrets: Iterable[str] = ()
     ) -> None:
-        super().__init__(format, datefmt, style=style)
+        super().__init__(format, datefmt=datefmt, style=style)
         # A longer one may hold a shorter one.
         self._secrets = sorted({one for one in secrets if len(one) >= _LEAST_CHARS}, key=len, reverse=True)
 

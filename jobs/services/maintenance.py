@@ -19,9 +19,10 @@ from jobs.choices import PausedReason, Status
 from jobs.engine import slots
 from jobs.engine.broken import switch_off
 from jobs.engine.decide import ROW_FAULTS, blamed
-from jobs.engine.tell import tell_changed
+from jobs.engine.tell import tell_batch_changed
 from jobs.models import Job
 from jobs.services.overtaken import overtaken_run, record_overtaken
+from jobs.signals import JobChange
 
 logger = logging.getLogger(__name__)
 
@@ -84,8 +85,8 @@ def _expire_batch(*, today: date, now: datetime) -> int:
             by_day[job.end_date].append(job)
         for end_date, group in by_day.items():
             _switch_off(group, PausedReason.EXPIRED, f"Its end date, {end_date}, has gone by.", now)
-        for job in jobs:
-            tell_changed(job, "expired", now=now)
+        ended = [JobChange(job=job, action="expired", changes={}) for job in jobs]
+        tell_batch_changed(ended, now=now, by=None, via="scheduler")
     return len(jobs)
 
 

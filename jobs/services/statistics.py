@@ -24,6 +24,10 @@ FOREVER: Final = datetime.max.replace(tzinfo=UTC)
 _LENGTHS: Final = {Span.HOUR: timedelta(hours=1), Span.DAY: timedelta(days=1)}
 
 
+# Status, runs, of these those with a duration, its sum in seconds.
+StatusRow = tuple[str, int, int, float | None]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figures:
     """`running`: not finished. `rate`: percent of success among success and failed, one decimal.
@@ -50,7 +54,7 @@ class Listing:
 
 def figures(wanted: RunFilter) -> Figures:
     """The figures of the runs that match; the statements do not grow with them."""
-    rows: list[tuple[str, int, int, float | None]] = []
+    rows: list[StatusRow] = []
     cover = _cover(wanted)
     if cover.tallied:
         tallies = RunTally.objects.filter(cover.tallied, **wanted.traits).order_by().values_list("status")
@@ -58,10 +62,11 @@ def figures(wanted: RunFilter) -> Figures:
     for edge in cover.edges(wanted):
         runs = JobExecution.objects.matching(edge).order_by().values_list("status")
         rows += runs.annotate(Count("pk"), Count("duration_seconds"), Sum("duration_seconds"))
-    return _to_figures(rows)
+    return to_figures(rows)
 
 
-def _to_figures(rows: Iterable[tuple[str, int, int, float | None]]) -> Figures:
+def to_figures(rows: Iterable[StatusRow]) -> Figures:
+    """Added up by status."""
     counts = dict.fromkeys(Status.values, 0)
     timed, seconds = 0, 0.0
     for status, runs, timed_runs, duration in rows:

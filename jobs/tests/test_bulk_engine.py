@@ -148,10 +148,9 @@ def test_every_field_that_validation_knows_can_be_uploaded() -> None:
     others = {
         "is_active": False, "target_url": "https://x.example.com/", "github_owner": "o", "github_repo": "r",
         "github_workflow_name": "w.yml", "metadata": {"a": 1}, "timezone": "UTC", "timeout_seconds": 9,
-        "max_retries": 1, "alert_after": 2, "catch_up": "all",
-        "enable_email_notifications": True, "notify_on_success": True,
+        "max_retries": 1, "catch_up": "all", "enable_email_notifications": True, "notify_on_success": True,
         "notification_emails": ["a@b.co"], "cron_expression": "1 1 * * *", "end_date": "2031-01-01",
-        "name": "JOB",
+        "name": "JOB", "alert_after": 2,
     }  # fmt: skip
 
     run([Entry(row=2, name="job", data=others)])

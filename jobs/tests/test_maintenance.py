@@ -9,7 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from jobs import schedule
 from jobs.models import Job
 from jobs.services.maintenance import expire_jobs, reconcile, resync
-from jobs.signals import job_changed
+from jobs.signals import job_batch_changed
 from jobs.tests.factories import NOON, JobFactory
 
 pytestmark = [pytest.mark.django_db, pytest.mark.databases]
@@ -46,14 +46,14 @@ def test_resync_pauses_expired_jobs_and_tells():
     job = JobFactory(end_date=YESTERDAY)
     told = []
 
-    def listen(sender, job, action, by, **kwargs):
-        told.append((job.pk, action, by, job.is_active))
+    def listen(sender, changes, by, **kwargs):
+        told.extend((change.job.pk, change.action, by, change.job.is_active) for change in changes)
 
-    job_changed.connect(listen)
+    job_batch_changed.connect(listen)
     try:
         done = resync(now=NOON)
     finally:
-        job_changed.disconnect(listen)
+        job_batch_changed.disconnect(listen)
 
     job.refresh_from_db()
     assert (done.paused, done.scheduled) == (1, 0)

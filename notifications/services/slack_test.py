@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cronsched.core.errors import InvalidInput
 from notifications.engine.slack import build_test, judge, post
 from notifications.services.slack_settings import get_slack_settings, readable_webhook_url
 
@@ -20,15 +19,12 @@ class SlackTest:
 
 
 def send_slack_test(*, by: Any) -> SlackTest:
-    """One real call with the stored settings, enabled or not. InvalidInput where there is no URL to call."""
+    """One real call with the stored settings, enabled or not; none where there is no URL to call."""
     row = get_slack_settings()
     url = readable_webhook_url(row)
     if not url:
-        raise InvalidInput(
-            "Save a webhook_url first: there is none that can be read.",
-            error="Invalid settings",
-            field="webhook_url",
-        )
+        missing = "Save a webhook_url first: there is none that can be read."
+        return SlackTest(ok=False, status_code=None, message=missing)
     result = post(url, build_test(by=by.username, channel=row.channel))
     outcome = judge(result)
     message = "Slack took the message." if outcome.is_sent else outcome.error

@@ -1,0 +1,116 @@
+"""Every filter of the lists has its index. SQLite plans by rules alone, so an empty table shows it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from cronsched.testing.fixtures_admin import Visitor
+from jobs.admin.execution import ExecutionAdmin
+from jobs.engine.lease import Term
+from jobs.engine.tally import count_closed_hours
+from jobs.models import Job
+from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
+
+pytestmark = pytest.mark.django_db
+
+NEWEST, OF_JOB, OF_STATUS = "execution_newest_counted", "execution_job_counted", "execution_status_page"
+RANGE = "from=2026-03-01T00:07:00Z&to=2026-03-10T11:07:00Z"
+
+
+@pytest.fixture
+def counted(term: Term) -> Job:
+    """A job with some history, half of it tallied."""
+    job: Job = JobFactory()
+    for moment in (NOON - timedelta(hours=3), NOON):
+        ExecutionFactory(job=job, started_at=moment)
+        ExecutionFactory(job=job, started_at=moment, failed=True)
+        ExecutionFactory(job=job, started_at=moment, manual=True)
+    count_closed_hours(now=NOON, term=term)
+    return job
+
+
+def plans_of(api: Any, path: str) -> list[str]:
+    """How each statement of this request that reads runs or tallies is carried out."""
+    with CaptureQueriesContext(connection) as queries:
+        assert api.get(path).status_code == 200
+    with connection.cursor() as cursor:
+        plans = []
+        for query in queries:
+            if "jobs_jobexecution" in query["sql"] or "jobs_runtally" in query["sql"]:
+                cursor.execute(f"EXPLAIN QUERY PLAN {query['sql']}")
+                plans.append("\n".join(row[3] for row in cursor.fetchall()))
+    return plans
+
+
+def scans(plan: str) -> list[str]:
+    """Steps that read a whole table of the history, rather than a part of an index."""
+    return [
+        step
+        for step in plan.splitlines()
+        if step.startswith("SCAN jobs_") and "USING" not in step and step != "SCAN jobs_job"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "index"),
+    [
+        ("/executions", NEWEST),
+        (f"/executions?{RANGE}", NEWEST),
+        ("/executions?status=failed", OF_STATUS),
+        ("/executions?status=failed,missed", OF_STATUS),
+        ("/executions?trigger_type=manual", NEWEST),
+        ("/executions?execution_type=webhook", NEWEST),
+        (f"/executions?trigger_type=scheduled&execution_type=webhook&{RANGE}", NEWEST),
+        ("/executions?job_id={job}", OF_JOB),
+        ("/executions?job_id={job}&status=failed,missed", OF_JOB),
+        (f"/executions?job_id={{job}}&trigger_type=manual&{RANGE}", OF_JOB),
+        ("/jobs/{job}/executions", OF_JOB),
+        (f"/jobs/{{job}}/executions?status=failed&{RANGE}", OF_JOB),
+        ("/jobs/{job}/executions/stats", OF_JOB),
+        (f"/jobs/{{job}}/executions/stats?{RANGE}", OF_JOB),
+        ("/executions/statistics", NEWEST),
+        (f"/executions/statistics?{RANGE}", NEWEST),
+        ("/executions/statistics?job_id={job}", OF_JOB),
+    ],
+)
+def test_every_filter_has_its_index(viewer_api: Any, counted: Job, path: str, index: str):
+    plans = plans_of(viewer_api, path.format(job=counted.pk))
+
+    assert plans
+    assert not [plan for plan in plans if scans(plan)], plans
+    assert any(index in plan for plan in plans), plans
+
+
+@pytest.mark.parametrize(
+    "path", ["/executions", "/executions?trigger_type=manual", "/executions?job_id={job}&status=failed"]
+)
+def test_what_counts_and_finds_a_page_reads_no_row(viewer_api: Any, counted: Job, path: str):
+    """The last statement alone reads rows: those of the page, by their ids."""
+    *finding, _ = plans_of(viewer_api, path.format(job=counted.pk))
+
+    of_runs = [plan for plan in finding if "execution_" in plan]
+    assert of_runs
+    assert not [plan for plan in of_runs if "USING INDEX execution" in plan], of_runs
+
+
+def test_the_page_of_the_admin_site_is_found_without_its_rows(
+    admin_site: Visitor, monkeypatch: pytest.MonkeyPatch
+):
+    """Asked for rows joined with their jobs in order, MariaDB sorts the whole history (110 s)."""
+    monkeypatch.setattr(ExecutionAdmin, "list_per_page", 2)
+    for _ in range(3):
+        ExecutionFactory()
+
+    with CaptureQueriesContext(connection) as queries:
+        assert admin_site.open("jobs_jobexecution_changelist").status_code == 200
+
+    texts = [query["sql"] for query in queries if "jobs_jobexecution" in query["sql"]]
+    ordered = [text for text in texts if "ORDER BY" in text and "LIMIT" in text]
+    assert len(ordered) == 1
+    assert "JOIN" not in ordered[0]
+    assert "error_message" not in ordered[0]
