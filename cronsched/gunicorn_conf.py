@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cronsched import env, ports
+from cronsched.garbage import collect_rarely
 
 env.load_dotenv(Path(__file__).resolve().parent.parent / ".env")
 
@@ -42,3 +43,5 @@ def when_ready(server: Any) -> None:
     from django.urls import get_resolver
 
     get_resolver().url_patterns  # noqa: B018, the look is what imports them
+    # Before the fork, so that workers share the pages of what is never searched.
+    collect_rarely()

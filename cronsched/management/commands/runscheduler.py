@@ -14,6 +14,7 @@ from django.core.management.base import CommandParser
 
 from cronsched.chores import ChoreScheduler
 from cronsched.core.http.guard import AddressPolicy
+from cronsched.garbage import collect_rarely
 from cronsched.management.base import ProductCommand, seconds
 from jobs.engine.config import from_settings
 from jobs.engine.loop import Engine
@@ -47,6 +48,7 @@ class Command(ProductCommand):
         # thread, and Python runs no handler until the main thread wakes from whatever it waits for.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         engine = make_engine()
+        collect_rarely()
         engine.start()
         logger.info("scheduler started holder=%s zone=%s", engine.keeper.holder, settings.SCHEDULER_TIMEZONE)
         signal.sigwait(STOP_SIGNALS)
