@@ -5,7 +5,7 @@ CHECK_ENV := DJANGO_SETTINGS_MODULE=cronsched.testing.settings TEST_DATABASE_URL
 MANAGE := $(CHECK_ENV) $(PY) manage.py
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test check tools format lint types imports django-checks schema-check fix schema client-check postman nightly clean-start clean
+.PHONY: help dev test check tools format lint types imports django-checks schema-check fix schema client-check postman chaos audit nightly clean-start clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -59,6 +59,15 @@ client-check: clients/generated/openapi.json clients/node_modules ## a TypeScrip
 
 postman: clients/generated/openapi.json clients/node_modules ## the API as a Postman collection, in clients/generated; needs Node.js 20
 	cd clients && npm run --silent postman
+
+DATABASE ?= sqlite
+DURATION ?= 60
+chaos: tools ## break schedulers and DATABASE at random for DURATION seconds; lost and doubled must be 0
+	$(PY) -m tests.chaos --database $(DATABASE) --seconds $(DURATION)
+
+audit: tools ## known faults in the packages of constraints.txt; asks a service on the Internet
+	test -x .audit/bin/pip-audit || { $(PY) -m venv .audit && .audit/bin/pip install --quiet pip-audit; }
+	.audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
 
 nightly: tools ## everything everywhere, slow tests included; writes docs/nightly.md
 	$(PY) tests/nightly.py

@@ -21,9 +21,16 @@ TESTING = env.flag("TESTING", False)
 EXPOSE_ERROR_DETAILS = env.flag("EXPOSE_ERROR_DETAILS", DEBUG)
 
 
-def _secret(name: str) -> str:
+# Of templates and tutorials: known to everybody.
+_KNOWN_SECRETS = {"secret", "password", "changeme", "change-me", "change_me"}
+
+
+def _secret(name: str, default: str = "") -> str:
     """A secret from the environment. Only DEBUG and TESTING may go without, never a deployment."""
-    value = env.text(name)
+    value = env.text(name, default)
+    is_known = value.lower() in _KNOWN_SECRETS or value.startswith(("insecure-", "django-insecure-"))
+    if is_known and not (DEBUG or TESTING):
+        raise ImproperlyConfigured(f"{name} is one that everybody knows: set it to 50 random characters.")
     if value:
         return value
     if DEBUG or TESTING:
@@ -34,11 +41,19 @@ def _secret(name: str) -> str:
 
 
 SECRET_KEY = _secret("SECRET_KEY")
-JWT_SECRET_KEY = env.text("JWT_SECRET_KEY") or SECRET_KEY
+JWT_SECRET_KEY = _secret("JWT_SECRET_KEY", SECRET_KEY) or SECRET_KEY
 # The first key encrypts, every key decrypts: to rotate, put a new one in front.
 ENCRYPTION_KEYS = env.fernet_keys("ENCRYPTION_KEYS")
 
 ALLOWED_HOSTS = env.words("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+# Only this machine reaches it: plain http is as safe there, and the address that ./start.sh prints.
+IS_LOCAL = set(ALLOWED_HOSTS) <= {"localhost", "127.0.0.1", "[::1]"}
+if DEBUG and not (TESTING or IS_LOCAL):
+    raise ImproperlyConfigured(
+        "DEBUG=true shows settings and source to whoever reaches it, and ALLOWED_HOSTS lets others than this "
+        "machine: set DEBUG=false."
+    )
+HTTPS_ONLY = env.flag("HTTPS_ONLY", not (DEBUG or TESTING or IS_LOCAL))
 CSRF_TRUSTED_ORIGINS = env.words("CSRF_TRUSTED_ORIGINS")
 CORS_ORIGINS = env.words("CORS_ORIGINS", "http://localhost:5173")
 CORS_ALLOW_ALL_ORIGINS = "*" in CORS_ORIGINS
@@ -220,6 +235,22 @@ GITHUB_DEFAULT_REF = env.text("GITHUB_DEFAULT_REF") or "main"
 EXECUTION_RETENTION_DAYS = env.integer("EXECUTION_RETENTION_DAYS", 365, low=1, high=36_500)
 NOTIFICATION_RETENTION_DAYS = env.integer("NOTIFICATION_RETENTION_DAYS", 90, low=1, high=36_500)
 FRONTEND_BASE_URL = env.text("FRONTEND_BASE_URL", "http://localhost:5173").rstrip("/")
+# Where this server is reached from outside: for links to the admin site, and for unsubscribing.
+PUBLIC_BASE_URL = (env.text("PUBLIC_BASE_URL") or f"http://localhost:{env.text('PORT') or 5001}").rstrip("/")
+MAIL_ENABLED = env.flag("MAIL_ENABLED", False)
+EMAIL_HOST = env.text("SMTP_HOST") or env.text("MAIL_SERVER")
+EMAIL_PORT = env.integer("SMTP_PORT", env.integer("MAIL_PORT", 587, low=1, high=65_535), low=1, high=65_535)
+EMAIL_HOST_USER = env.text("SMTP_USERNAME") or env.text("MAIL_USERNAME")
+EMAIL_HOST_PASSWORD = env.text("SMTP_PASSWORD") or env.text("MAIL_PASSWORD")
+# Port 465 speaks TLS from the first byte; elsewhere STARTTLS.
+EMAIL_USE_SSL = EMAIL_PORT == 465
+EMAIL_USE_TLS = not EMAIL_USE_SSL and env.flag("SMTP_USE_TLS", env.flag("MAIL_USE_TLS", True))
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.text("MAIL_DEFAULT_SENDER") or EMAIL_HOST_USER or "cronsched@localhost"
+if MAIL_ENABLED and not EMAIL_HOST:
+    raise ImproperlyConfigured(
+        "MAIL_ENABLED=true needs MAIL_SERVER (or SMTP_HOST): the name of a mail server."
+    )
 
 # ---- the rest -------------------------------------------------------------------------------
 
@@ -241,21 +272,50 @@ if DEBUG or TESTING:
     WHITENOISE_AUTOREFRESH = True
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
-# A username is unique by its key (accounts.models), which is what the sign-in looks for.
-SILENCED_SYSTEM_CHECKS: list[str] = ["auth.W004"]
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS_ONLY
+# The API never redirects: a client that sent its token in the clear would not notice.
+SECURE_REDIRECT_EXEMPT = [r"^api/"]
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS_ONLY else 0
+SILENCED_SYSTEM_CHECKS: list[str] = [
+    # A username is unique by its key (accounts.models), which is what the sign-in looks for.
+    "auth.W004",
+    # What the other names of a domain do is not ours to say.
+    "security.W005",
+    "security.W021",
+]
+if IS_LOCAL:
+    # About https, which nobody else could use.
+    SILENCED_SYSTEM_CHECKS += ["security.W004", "security.W008", "security.W012", "security.W016"]
 
 LOG_LEVEL = (env.text("LOG_LEVEL") or "INFO").upper()
 if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
     raise ImproperlyConfigured(f"LOG_LEVEL={LOG_LEVEL!r}: use DEBUG, INFO, WARNING, ERROR or CRITICAL.")
 LOG_FILE = env.log_file("LOG_FILE")
+
+
+def _all_secrets() -> list[str]:
+    """What must not be in a log, whatever an exception quotes."""
+    names = (
+        "GITHUB_TOKEN",
+        "WEBHOOK_SIGNING_SECRET",
+        "MAIL_PASSWORD",
+        "SMTP_PASSWORD",
+        "DEFAULT_ADMIN_PASSWORD",
+    )
+    database = str(DATABASES["default"].get("PASSWORD") or "")
+    return [SECRET_KEY, JWT_SECRET_KEY, *ENCRYPTION_KEYS, database, *(env.text(name) for name in names)]
+
+
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
         "line": {
+            "()": "cronsched.core.logs.LineFormatter",
             "format": "{asctime} {levelname} {name} {message}",
             "style": "{",
             "datefmt": "%Y-%m-%dT%H:%M:%S%z",
+            "secrets": _all_secrets(),
         }
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},

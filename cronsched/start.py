@@ -27,6 +27,7 @@ LOCAL_DEFAULTS = {
     "WEBHOOK_ALLOW_HTTP": "true",
     "WEBHOOK_ALLOW_PRIVATE_NETWORKS": "true",
     "ALLOW_DEFAULT_ADMIN": "true",
+    "HTTPS_ONLY": "false",
 }
 # For these an empty value says nothing; for the others it may be meant (`GITHUB_TOKEN= ./start.sh`).
 NEVER_EMPTY = {*LOCAL_DEFAULTS, *bootstrap.GENERATED, "DATABASE_URL", "HOST", "PORT"}

@@ -42,6 +42,7 @@ NAVIGATION = [
         _("Notifications"),
         _page(_("My notifications"), "notifications", "notifications_notification"),
         _page(_("My preferences"), "tune", "notifications_notificationpreferences"),
+        _page(_("Messages sent"), "outgoing_mail", "notifications_message", _ADMINS_ONLY),
         _page(_("Slack settings"), "forum", "notifications_slacksettings", _ADMINS_ONLY),
     ),
     _group(

@@ -7,11 +7,13 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
 from cronsched.documents import DocumentView, redoc_bundle
+from notifications.views import unsubscribe_page
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
     path("admin/", admin.site.urls),
     path("api/v2/", include("cronsched.api_urls")),
+    path("unsubscribe/<str:token>", unsubscribe_page, name="unsubscribe"),
     re_path(r"^docs/?$", DocumentView.as_view(template_name="documents/swagger.html"), name="docs"),
     re_path(r"^redoc/?$", DocumentView.as_view(template_name="documents/redoc.html"), name="redoc"),
     path("redoc/redoc.standalone.js", redoc_bundle, name="redoc-bundle"),

@@ -65,12 +65,20 @@ class JobQuerySet(models.QuerySet[Any]):
         """Active jobs whose end date is before `today` (a date of the scheduler's timezone)."""
         return self.filter(is_active=True, end_date__lt=today)
 
+    def ownerless(self) -> Self:
+        """Jobs that nobody has, or somebody who was deactivated."""
+        return self.filter(Q(created_by__isnull=True) | Q(created_by__is_active=False))
+
     def visible_to(self, user: Any) -> Self:
         """Every role reads every job; whoever is nobody reads none."""
         return self if getattr(user, "is_active", False) else self.none()
 
     def matching(self, text: str) -> Self:
         return self.filter(search_text__contains=name_key(text))
+
+    def without_secrets(self) -> Self:
+        """Not even read, where they are not needed."""
+        return self.defer("signing_secret", "previous_signing_secret")
 
     def for_lists(self) -> Self:
         return self.select_related("category", "pic_team")

@@ -28,8 +28,8 @@ MAX_ZONE_LENGTH = 64  # characters; the longest real name has 32
 
 _HORIZON_YEARS = 50  # the rarest valid expression, 29 February on one weekday, comes after 40 at most
 _FIRST_YEAR, _LAST_YEAR = 2, 9998  # a zone's offset cannot be added to the years at the very ends
-_TICK = timedelta.resolution
-_EARLIEST, _LATEST = datetime(_FIRST_YEAR, 1, 1) - _TICK, datetime(_LAST_YEAR + 1, 1, 1)  # noqa: DTZ001
+TICK = timedelta.resolution
+_EARLIEST, _LATEST = datetime(_FIRST_YEAR, 1, 1) - TICK, datetime(_LAST_YEAR + 1, 1, 1)  # noqa: DTZ001
 
 # cron(8): a clock change of less than three hours is daylight saving; more is a correction of the clock.
 _DAYLIGHT = timedelta(hours=3)
@@ -264,14 +264,14 @@ def load_zone(name: str) -> ZoneInfo:
 
 def next_run(expression: str | CronExpression, *, zone: ZoneInfo, after: datetime) -> datetime | None:
     """Return the first slot strictly after an aware instant, in UTC; None beyond the year 9998."""
-    return next(_slots(_read(expression), zone, _to_utc(after) + _TICK), None)
+    return next(_slots(_read(expression), zone, _to_utc(after) + TICK), None)
 
 
 def next_runs(
     expression: str | CronExpression, *, zone: ZoneInfo, after: datetime, count: int
 ) -> list[datetime]:
     """Return the next `count` slots strictly after an aware instant, in the zone's own time."""
-    slots = _slots(_read(expression), zone, _to_utc(after) + _TICK)
+    slots = _slots(_read(expression), zone, _to_utc(after) + TICK)
     return [slot.astimezone(zone) for slot in islice(slots, count)]
 
 
@@ -279,7 +279,7 @@ def slots_between(
     expression: str | CronExpression, *, zone: ZoneInfo, after: datetime, until: datetime
 ) -> Iterator[datetime]:
     """Iterate over the slots after `after`, up to and including `until`, in UTC and in order."""
-    slots = _slots(_read(expression), zone, _to_utc(after) + _TICK)
+    slots = _slots(_read(expression), zone, _to_utc(after) + TICK)
     return takewhile(lambda slot: slot <= until, slots)
 
 
@@ -289,7 +289,7 @@ def previous_run(expression: str | CronExpression, *, zone: ZoneInfo, at: dateti
     for year in range(min(moment.year, _LAST_YEAR), max(moment.year - _HORIZON_YEARS, _FIRST_YEAR) - 1, -1):
         for stretch in reversed(_stretches(zone, year)):
             if stretch.begin <= moment:
-                wall = _wall_before(cron, min(moment + _TICK, stretch.end) + stretch.offset)
+                wall = _wall_before(cron, min(moment + TICK, stretch.end) + stretch.offset)
                 if wall is not None and wall >= stretch.first_wall(cron, stretch.begin):
                     return stretch.to_utc(wall)
     return None
@@ -312,7 +312,7 @@ def last_slots(
     slot = last_slot(cron, zone=zone, first=first, until=until)
     while slot is not None and len(found) < count:
         found.append(slot)
-        slot = last_slot(cron, zone=zone, first=first, until=slot - _TICK)
+        slot = last_slot(cron, zone=zone, first=first, until=slot - TICK)
     return found[::-1]
 
 
@@ -322,14 +322,14 @@ def count_slots(expression: str | CronExpression, *, zone: ZoneInfo, first: date
     Exact. The cost grows with the number of days, not of slots: a year takes well below a millisecond
     once the zone's changes in it are known.
     """
-    cron, start, stop = _read(expression), _to_utc(first), _to_utc(until) + _TICK
+    cron, start, stop = _read(expression), _to_utc(first), _to_utc(until) + TICK
     total = 0
     for stretch in _stretches_from(zone, start, last_year=stop.year):
         if stretch.begin >= stop:
             break
         wall, end = stretch.first_wall(cron, start), min(stop, stretch.end) + stretch.offset
         # What the gap skipped and what is due when it ends are one slot.
-        joined = stretch.begin + stretch.offset + _TICK
+        joined = stretch.begin + stretch.offset + TICK
         if wall < joined:
             total += min(1, _count_walls(cron, wall, joined))
         total += _count_walls(cron, max(wall, joined), end)
@@ -370,7 +370,7 @@ def _slots(cron: CronExpression, zone: ZoneInfo, start: datetime) -> Iterator[da
                 slot = stretch.to_utc(upcoming)
                 if slot != previous:
                     yield slot
-                done, previous = upcoming + _TICK, slot
+                done, previous = upcoming + TICK, slot
             else:
                 return
         # A whole year without a match: no repeated hour leads back behind it.
@@ -458,7 +458,7 @@ def _walls_from(cron: CronExpression, start: datetime) -> Iterator[datetime]:
     """Yield the matching wall times from `start` on."""
     try:
         # cronsim drops the fraction and gives what is later.
-        yield from CronSim(cron._spelling, start - _TICK)
+        yield from CronSim(cron._spelling, start - TICK)
     except OverflowError:  # the end of the year 9999
         return
 

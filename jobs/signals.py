@@ -5,7 +5,8 @@
 changes (field -> (old, new)), via ("api", "admin", "csv", "command", "scheduler").
 
 `job_batch_changed`: sender=Job, changes (a list of JobChange), by, now, via: what one batch of an
-upload stored, in its transaction. `job_changed` is not sent for these.
+upload stored, or the jobs that expired together, in its transaction. `job_changed` is not sent for
+these.
 
 `jobs_uploaded`: sender=Job, created, updated, failed (counts of rows; `updated` of those that did
 change), by, now, via: once, when a whole upload is over.

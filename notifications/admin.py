@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
+from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_POST
 from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesDropdownFilter
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
@@ -20,16 +23,36 @@ from accounts.admin import actor
 from accounts.roles import is_own
 from cronsched.core import clock
 from cronsched.core.admin import AdminsOnly, BaseAdmin, ReadOnlyAdmin, ServiceAdmin, ServiceForm
-from cronsched.core.admin_display import EMPTY, badge, moment
+from cronsched.core.admin_display import EMPTY, badge, moment, preformatted, titled
 from cronsched.core.admin_filters import PeriodFilter
-from notifications.models import Notification, NotificationPreferences, SlackSettings
+from notifications.engine.mail import build_mail
+from notifications.engine.slack import build_post
+from notifications.engine.words import title_of
+from notifications.models import (
+    Channel,
+    Message,
+    MessageState,
+    Notification,
+    NotificationPreferences,
+    SlackSettings,
+)
 from notifications.services.notices import mark_read
+from notifications.services.outbox import send_again
 from notifications.services.preferences import get_preferences, update_preferences
 from notifications.services.slack_settings import (
     get_slack_settings,
     masked_webhook_url,
     update_slack_settings,
 )
+from notifications.services.slack_test import send_slack_test
+
+MESSAGE_COLOURS = {
+    MessageState.QUEUED.value: "primary",
+    MessageState.SENDING.value: "info",
+    MessageState.SENT.value: "success",
+    MessageState.MERGED.value: "default",
+    MessageState.FAILED.value: "danger",
+}
 
 
 @admin.register(Notification)
@@ -156,9 +179,98 @@ class SlackForm(ServiceForm):
 class SlackSettingsAdmin(AdminsOnly, OneRowAdmin, ServiceAdmin):
     form = SlackForm
     fields = ("is_enabled", "webhook_url", "channel")
+    change_form_outer_before_template = "admin/notifications/slack_toolbar.html"
 
     def row_for(self, request: HttpRequest) -> SlackSettings:
         return get_slack_settings()
 
     def update(self, request: HttpRequest, obj: Any, data: dict[str, Any]) -> SlackSettings:
         return update_slack_settings(data=data, by=request.user, now=clock.now())
+
+    def get_urls(self) -> list[Any]:
+        name = "notifications_slacksettings_test"
+        view = require_POST(self.admin_site.admin_view(self.test_view))
+        return [path("test/", view, name=name), *super().get_urls()]
+
+    def test_view(self, request: HttpRequest) -> HttpResponse:
+        """Sends a test message and shows what came of it."""
+        if not self.has_change_permission(request):
+            raise PermissionDenied
+        result = send_slack_test(by=request.user)
+        self.message_user(request, result.message, messages.SUCCESS if result.ok else messages.ERROR)
+        return HttpResponseRedirect(self.url("change", self.row_for(request).pk))
+
+
+@admin.register(Message)
+class MessageAdmin(AdminsOnly, ReadOnlyAdmin):
+    """The outbox: what left, what waits, and what could not be delivered."""
+
+    list_display = ("created", "state_label", "what", "to", "attempts", "next_try", "error")
+    list_filter = (
+        ("state", ChoicesDropdownFilter),
+        ("channel", ChoicesDropdownFilter),
+        ("event", ChoicesDropdownFilter),
+        ("created_at", PeriodFilter),
+    )
+    search_fields = ("recipient", "last_error")
+    search_help_text = _("Recipient or error")
+    list_fullwidth = True
+    actions = ("send_again",)
+    fields = (
+        ("state_label", "event", "channel", "to"),
+        ("created", "sent", "next_try", "attempts"),
+        "last_error",
+        "merged",
+        "preview",
+    )
+    readonly_fields = ("state_label", "to", "created", "sent", "next_try", "merged", "preview")
+
+    @admin.action(description=_("Send again"))
+    def send_again(self, request: HttpRequest, queryset: QuerySet[Message]) -> None:
+        ids = list(queryset.values_list("pk", flat=True))
+        count = send_again(ids=ids, now=clock.now())
+        self.message_user(request, gettext("Queued to be sent again: %d.") % count, messages.SUCCESS)
+
+    @display(description=_("created"), ordering="created_at")
+    def created(self, obj: Message) -> str:
+        return moment(obj.created_at, now=clock.now(), seconds=True)
+
+    @display(description=_("sent"), ordering="sent_at")
+    def sent(self, obj: Message) -> str:
+        return moment(obj.sent_at, now=clock.now(), seconds=True)
+
+    @display(description=_("next attempt"), ordering="next_attempt_at")
+    def next_try(self, obj: Message) -> str:
+        if obj.state != MessageState.QUEUED:
+            return EMPTY
+        return moment(obj.next_attempt_at, now=clock.now(), seconds=True)
+
+    @display(description=_("state"), ordering="state")
+    def state_label(self, obj: Message) -> str:
+        return badge(obj.state, obj.get_state_display(), colours=MESSAGE_COLOURS)
+
+    @display(description=_("what"))
+    def what(self, obj: Message) -> str:
+        return title_of(obj)
+
+    @display(description=_("to"), ordering="recipient")
+    def to(self, obj: Message) -> str:
+        return obj.recipient or str(obj.get_channel_display())
+
+    @display(description=_("error"))
+    def error(self, obj: Message) -> str:
+        return titled(obj.last_error[:80], obj.last_error) if obj.last_error else EMPTY
+
+    @display(description=_("told in"))
+    def merged(self, obj: Message) -> str:
+        if obj.merged_into is None:
+            return EMPTY
+        url = self.url("change", obj.merged_into)
+        return format_html('<a class="text-link" href="{}">{}</a>', url, gettext("another message"))
+
+    @display(description=_("text"))
+    def preview(self, obj: Message) -> str:
+        """As it is sent: the mail's text, or Slack's blocks."""
+        if obj.channel == Channel.EMAIL:
+            return preformatted(str(build_mail(obj).body))
+        return preformatted(json.dumps(build_post(obj), indent=2, ensure_ascii=False))

@@ -1,13 +1,16 @@
-"""What jobs tells becomes notices. Handlers insert rows and nothing else.
+"""What jobs, accounts and taxonomy tell becomes rows: notices, and messages that leave later.
 
-| event                                     | who                  | type    |
-| run succeeded                             | the owner            | success |
-| run failed                                | the owner and admins | error   |
-| run missed                                | the owner and admins | warning |
-| job paused at its end date, or as broken  | the owner and admins | warning |
-| job created, updated, deleted, en-/disabled | all active users   | info    |
-| category, team, user, Slack settings changed | admins            | info    |
-| jobs uploaded (once, for all its rows)    | all active users     | info    |
+Nothing leaves from here. Statements are per batch: owners, wishes and teams are read once for all.
+
+| event                                        | in-app               | type    | mail, Slack           |
+| run succeeded                                | owner                | success | mail, where asked for |
+| run failed                                   | owner and admins     | error   | both: see `alerts`    |
+| run missed                                   | owner and admins     | warning | both: see `alerts`    |
+| job recovered                                | owner                | success | those told before     |
+| job paused at its end date, or as broken     | owner and admins     | warning | both                  |
+| job created, updated, deleted, en-/disabled  | all active users     | info    | owner, when disabled  |
+| category, team, user, Slack settings changed | admins               | info    |                       |
+| jobs uploaded (once, for all its rows)       | all active users     | info    |                       |
 """
 
 from __future__ import annotations
@@ -16,14 +19,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from accounts.models import User
-from cronsched.core import clock
 from jobs.choices import Status
 from jobs.models import Job, JobExecution
+from jobs.signals import JobChange
+from notifications.alerts import RunNews, choose
+from notifications.audience import DISABLED, Audience, load_jobs
+from notifications.facts import Fact, job_fact, local_text, run_fact
 from notifications.inapp import Notice, post
-from notifications.models import NotificationType
+from notifications.models import Channel, Event, NotificationType
+from notifications.outbox import Telling, put
 from taxonomy.models import Taxon
 
 # The old and the new value of a field.
@@ -35,27 +41,109 @@ _RUN_KINDS = {
 }
 _CHANGES = {"created", "updated", "deleted", "enabled", "disabled"}
 _SWITCHED_OFF = {
-    "expired": "was paused: its end date has gone by",
-    "broken": "was switched off: its schedule cannot be read",
+    "expired": (Event.JOB_EXPIRED, "was paused: its end date has gone by"),
+    "broken": (Event.JOB_BROKEN, "was switched off: its schedule cannot be read"),
 }
 
 
 def on_runs_finished(sender: object, *, runs: Sequence[JobExecution], now: datetime, **kwargs: Any) -> None:
-    """Post a notice per run and person. Raises, so that the sender keeps what was not told."""
-    troubled = [run for run in runs if run.status != Status.SUCCESS]
-    admins = list(User.objects.admins().values_list("pk", flat=True)) if troubled else []
-    notices = []
-    for run in runs:
-        people = _people(run.job.created_by_id, admins if run.status != Status.SUCCESS else ())
-        notices += [_run_notice(run, user_id) for user_id in people]
-    post(notices, now=now)
+    """Notices for owners and admins, messages for mail and Slack.
+
+    Raises, so that the sender keeps what was not told.
+    """
+    load_jobs(runs)
+    audience = Audience.of(run.job for run in runs)
+    news = choose(runs, audience=audience, now=now)
+    post([*_run_notices(runs, audience), *_recoveries(news, audience)], now=now)
+    put([telling for item in news for telling in _run_tellings(item, audience)], now=now)
 
 
 def on_job_changed(
     sender: object, *, job: Job, action: str, by: User | None, now: datetime, **kwargs: Any
 ) -> None:
-    """Post the notices of a change."""
-    post(_change_notices(job, action, by), now=now)
+    """Notices of a change to everybody; messages where the job fires no more."""
+    if action in _CHANGES:
+        everybody = User.objects.active().values_list("pk", flat=True)
+        by_whom = f"By {by.username}." if by else "By the scheduler."
+        title = f"{job.name} was {action}"
+        post(_job_notices(job, action, everybody, NotificationType.INFO, title, by_whom), now=now)
+    _tell_stopped([(job, action)], by, now)
+
+
+def on_job_batch_changed(
+    sender: object, *, changes: Sequence[JobChange], by: User | None, now: datetime, **kwargs: Any
+) -> None:
+    """Jobs that an upload or the scheduler stopped. Of the rest of an upload, one notice tells."""
+    _tell_stopped([(change.job, change.action) for change in changes], by, now)
+
+
+def _tell_stopped(changed: Sequence[tuple[Job, str]], by: User | None, now: datetime) -> None:
+    """Those among the changed jobs that fire no more, by the scheduler or by another than their owner."""
+    switched_off = [(job, action) for job, action in changed if action in _SWITCHED_OFF]
+    disabled = [job for job, action in changed if action == "disabled" and _is_anothers(job, by)]
+    if not (switched_off or disabled):
+        return
+    audience = Audience.of([*(job for job, _ in switched_off), *disabled])
+    notices, tellings = [], []
+    for job, action in switched_off:
+        event, words = _SWITCHED_OFF[action]
+        people, title = audience.owner_and_admins(job), f"{job.name} {words}"
+        notices += _job_notices(job, action, people, NotificationType.WARNING, title, job.paused_note)
+        fact = job_fact(job, event, audience)
+        tellings += _slack_tellings(fact, audience) + _owner_tellings(job, fact, audience)
+    for job in disabled:
+        fact = job_fact(job, Event.JOB_DISABLED, audience, by=by.username if by else "")
+        tellings += _owner_tellings(job, fact, audience)
+    post(notices, now=now)
+    put(tellings, now=now)
+
+
+def _is_anothers(job: Job, by: User | None) -> bool:
+    return by is None or by.pk != job.created_by_id
+
+
+def _slack_tellings(fact: Fact, audience: Audience) -> list[Telling]:
+    return [Telling(channel=Channel.SLACK, fact=fact)] if audience.is_slack_on else []
+
+
+def _owner_tellings(job: Job, fact: Fact, audience: Audience) -> list[Telling]:
+    addresses = audience.willing(audience.owner_address(job, DISABLED), DISABLED)
+    return [Telling(channel=Channel.EMAIL, recipient=address, fact=fact) for address in addresses]
+
+
+def _run_tellings(news: RunNews, audience: Audience) -> list[Telling]:
+    fact = run_fact(news.run, news.event, audience)
+    slack = [Telling(channel=Channel.SLACK, fact=fact)] if news.slack else []
+    return [*slack, *(Telling(channel=Channel.EMAIL, recipient=each, fact=fact) for each in news.emails)]
+
+
+def _run_notices(runs: Sequence[JobExecution], audience: Audience) -> list[Notice]:
+    notices = []
+    for run in runs:
+        owner = audience.owner(run.job)
+        if run.status != Status.SUCCESS:
+            people = audience.owner_and_admins(run.job)
+        else:
+            people = [owner.pk] if owner else []
+        notices += [_run_notice(run, user_id) for user_id in people]
+    return notices
+
+
+def _recoveries(news: Sequence[RunNews], audience: Audience) -> list[Notice]:
+    """What owners hear when a job runs again after a failure that was told."""
+    return [
+        Notice(
+            user_id=owner.pk,
+            type=NotificationType.SUCCESS,
+            topic=f"job_recovered:{item.run.job_id}",
+            title=f"{item.run.job.name} recovered",
+            message="It succeeded again after a failure.",
+            job_id=item.run.job_id,
+            execution_id=item.run.pk,
+        )
+        for item in news
+        if item.event is Event.JOB_RECOVERED and (owner := audience.owner(item.run.job))
+    ]
 
 
 def on_taxon_changed(
@@ -74,6 +162,9 @@ def on_user_changed(
         return
     title = f"User {user.username} was {action}"
     gone = user.pk if action == "deleted" else None
+    if gone or changes.get("is_active") == (True, False):
+        count = Job.objects.filter(created_by=user).count()
+        title += f", owner of {count} job{'' if count == 1 else 's'}" if count else ""
     _tell_admins(f"user_{action}:{user.pk}", title, by, now, changes, except_for=gone)
 
 
@@ -140,7 +231,7 @@ def on_jobs_uploaded(
 
 def _run_notice(run: JobExecution, user_id: UUID) -> Notice:
     kind, verb = _RUN_KINDS[Status(run.status)]
-    slot = f"Slot {_local(run.job, run.scheduled_for)}." if run.scheduled_for else "Run by hand."
+    slot = f"Slot {local_text(run.scheduled_for, run.job)}." if run.scheduled_for else "Run by hand."
     answer = f" Answer: {run.response_status}." if run.response_status else ""
     reason = f" {run.error_message}" if run.error_message else ""
     return Notice(
@@ -154,16 +245,9 @@ def _run_notice(run: JobExecution, user_id: UUID) -> Notice:
     )
 
 
-def _change_notices(job: Job, action: str, by: User | None) -> list[Notice]:
-    if action in _SWITCHED_OFF:
-        admins = User.objects.admins().values_list("pk", flat=True)
-        people, kind = _people(job.created_by_id, admins), NotificationType.WARNING
-        title, message = f"{job.name} {_SWITCHED_OFF[action]}", job.paused_note
-    elif action in _CHANGES:
-        people, kind = list(User.objects.active().values_list("pk", flat=True)), NotificationType.INFO
-        title, message = f"{job.name} was {action}", f"By {by.username}." if by else "By the scheduler."
-    else:
-        return []
+def _job_notices(
+    job: Job, action: str, people: Iterable[UUID], kind: str, title: str, message: str
+) -> list[Notice]:
     return [
         Notice(
             user_id=user_id,
@@ -175,17 +259,3 @@ def _change_notices(job: Job, action: str, by: User | None) -> list[Notice]:
         )
         for user_id in people
     ]
-
-
-def _people(owner_id: UUID | None, admins: Iterable[UUID]) -> list[UUID]:
-    """The owner first, then the admins, nobody twice."""
-    return list(dict.fromkeys([*([owner_id] if owner_id else []), *admins]))
-
-
-def _local(job: Job, moment: datetime) -> str:
-    """The slot as the schedule's zone shows it."""
-    try:
-        zone = ZoneInfo(job.zone_name)
-    except (ZoneInfoNotFoundError, ValueError):
-        zone = clock.scheduler_zone()
-    return f"{moment.astimezone(zone):%Y-%m-%d %H:%M} ({zone.key})"

@@ -1,41 +1,116 @@
-"""Jobs that end soon: who owns one is reminded of it."""
+"""The weekly word on jobs that end soon, and on jobs that nobody owns any more.
+
+Slack hears of a job once a week, whether a chore asks or a command, or both: see `outbox.first_time`.
+"""
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
-from typing import Final
-from uuid import UUID
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from cronsched.core.clock import scheduler_date
+from cronsched.core.db import is_duplicate, retry_conflicts
 from jobs.models import Job
+from notifications.audience import Audience
 from notifications.inapp import Notice, post
-from notifications.models import NotificationType
+from notifications.models import Channel, Event, NotificationType
+from notifications.outbox import first_time, make_message
 
-ENDS_WITHIN: Final = timedelta(days=30)
+AHEAD = timedelta(days=30)
+
+
+@retry_conflicts
+def send_end_date_reminders(*, now: datetime) -> int:
+    """Tell of what ends within 30 days: owners in-app, Slack in one message by team.
+
+    The count of owners' notices. Admins hear how many jobs nobody owns. Repeated, unread notices
+    are brought up to date, and Slack hears only of what it was not told this week.
+    """
+    try:
+        return _remind(now)
+    except IntegrityError as error:
+        if not is_duplicate(error):
+            raise
+        # Another process was faster by a moment: what it told is known now.
+        return _remind(now)
 
 
 @transaction.atomic
-def send_end_date_reminders(*, now: datetime) -> int:
-    """Remind active owners of their active jobs that end within 30 days. The count of reminders.
-
-    Repeated, it brings the unread reminder of a job up to date.
-    """
+def _remind(now: datetime) -> int:
     today = scheduler_date(now)
-    soon = Job.objects.active().filter(end_date__range=(today, today + ENDS_WITHIN))
-    jobs = soon.filter(created_by__is_active=True).order_by("end_date", "name_key")
-    reminders = [_reminder(*values) for values in jobs.values_list("pk", "name", "end_date", "created_by_id")]
-    post(reminders, now=now)
-    return len(reminders)
+    ending = Job.objects.active().filter(end_date__range=(today, today + AHEAD))
+    jobs = list(ending.order_by("end_date", "name_key").select_related("pic_team"))
+    audience = Audience.of(jobs)
+    notices = _notices(jobs, audience)
+    post([*notices, *_ownerless_notices(Job.objects.ownerless().count(), audience)], now=now)
+    if audience.is_slack_on and (new := _untold(jobs, now)):
+        payload = _payload(new, audience)
+        make_message(Channel.SLACK, "", Event.END_DATE_REMINDER, payload, now=now).save(force_insert=True)
+    return len(notices)
 
 
-def _reminder(job_id: UUID, name: str, end_date: date, owner_id: UUID) -> Notice:
-    return Notice(
-        user_id=owner_id,
-        type=NotificationType.WARNING,
-        topic=f"end_date_near:{job_id}",
-        title=f"{name} ends on {end_date}",
-        message="It is paused after that day. To keep it running, give it a later end date.",
-        job_id=job_id,
-    )
+def _untold(jobs: Sequence[Job], now: datetime) -> list[Job]:
+    """Those that Slack was not told of this week, noted as told."""
+    by_key = {f"end_date:{_week(now)}:{job.pk}": job for job in jobs}
+    new = first_time(list(by_key), now=now)
+    return [job for key, job in by_key.items() if key in new]
+
+
+def _week(now: datetime) -> str:
+    year, week, _ = scheduler_date(now).isocalendar()
+    return f"{year}-W{week:02}"
+
+
+def _notices(jobs: Sequence[Job], audience: Audience) -> list[Notice]:
+    return [
+        Notice(
+            user_id=owner.pk,
+            type=NotificationType.WARNING,
+            topic=f"end_date_near:{job.pk}",
+            title=f"{job.name} ends on {job.end_date}",
+            message="It is paused after that day. To keep it running, give it a later end date.",
+            job_id=job.pk,
+        )
+        for job in jobs
+        if (owner := audience.owner(job))
+    ]
+
+
+def _ownerless_notices(count: int, audience: Audience) -> list[Notice]:
+    if not count:
+        return []
+    has = "1 job has" if count == 1 else f"{count} jobs have"
+    message = 'Choose "ownerless" in the list of jobs, and hand them over to somebody.'
+    return [
+        Notice(
+            user_id=admin,
+            type=NotificationType.WARNING,
+            topic="ownerless",
+            title=f"{has} no active owner",
+            message=message,
+        )
+        for admin in audience.admins
+    ]
+
+
+def _payload(jobs: Sequence[Job], audience: Audience) -> dict[str, Any]:
+    teams: dict[str, dict[str, Any]] = {}
+    for job in jobs:
+        name = job.pic_team.name if job.pic_team else "No team"
+        handle = job.pic_team.slack_handle if job.pic_team else ""
+        owner = audience.owner(job)
+        entry = {
+            "job_id": str(job.pk),
+            "job": job.name,
+            "end_date": str(job.end_date),
+            "owner": owner.username if owner else "",
+        }
+        teams.setdefault(name, {"team": name, "handle": handle, "jobs": []})["jobs"].append(entry)
+    for team in teams.values():
+        team["jobs"].sort(key=lambda entry: (entry["owner"], entry["end_date"]))
+    many = "1 job ends" if len(jobs) == 1 else f"{len(jobs):,} jobs end"
+    in_order = [teams[name] for name in sorted(teams)]
+    return {"title": f"{many} within {AHEAD.days} days", "teams": in_order}

@@ -29,6 +29,14 @@ def decrypt(token: str) -> str:
         ) from None
 
 
+def reencrypt(token: str) -> str:
+    """The same secret under the first key."""
+    try:
+        return _fernet().rotate(token.encode()).decode()
+    except InvalidToken:
+        raise SecretUnreadable("It was written under a key that ENCRYPTION_KEYS does not hold.") from None
+
+
 def _fernet() -> MultiFernet:
     keys = settings.ENCRYPTION_KEYS
     if not keys:

@@ -11,7 +11,7 @@ os.environ.setdefault("JWT_SECRET_KEY", "tests-only-jwt-secret-key-of-more-than-
 os.environ.setdefault("ENCRYPTION_KEYS", "dGVzdHMtb25seS1rZXktb2YtMzItYnl0ZXMtLi4uLi4=")
 _DATABASE_URL = os.environ.get("TEST_DATABASE_URL", "sqlite:///instance/tests.db")
 os.environ["DATABASE_URL"] = _DATABASE_URL
-for _name in ("WEBHOOK_ALLOW_HTTP", "WEBHOOK_ALLOW_PRIVATE_NETWORKS"):
+for _name in ("WEBHOOK_ALLOW_HTTP", "WEBHOOK_ALLOW_PRIVATE_NETWORKS", "MAIL_ENABLED"):
     os.environ[_name] = "false"
 for _name in ("GITHUB_TOKEN", "GITHUB_DEFAULT_OWNER", "WEBHOOK_SIGNING_SECRET", "SCHEDULER_TIMEZONE"):
     os.environ[_name] = ""

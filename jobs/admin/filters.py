@@ -37,7 +37,8 @@ class OwnerFilter(DropdownFilter):  # type: ignore[misc]
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Choices:
         owners = User.objects.filter(jobs__isnull=False).distinct().values_list("pk", "username")
-        return [("mine", _("mine")), ("nobody", _("nobody")), *((str(key), name) for key, name in owners)]
+        fixed = [("mine", _("mine")), ("nobody", _("nobody")), ("ownerless", _("nobody active"))]
+        return [*fixed, *((str(key), name) for key, name in owners)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = self.value()
@@ -47,6 +48,8 @@ class OwnerFilter(DropdownFilter):  # type: ignore[misc]
             return queryset.none()
         if value == "nobody":
             return queryset.filter(created_by__isnull=True)
+        if value == "ownerless":
+            return queryset.ownerless()  # type: ignore[attr-defined]
         return queryset.filter(created_by_id=request.user.pk if value == "mine" else value)
 
 

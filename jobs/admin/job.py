@@ -6,10 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from django import forms
 from django.conf import settings
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.text import format_lazy
@@ -17,10 +19,11 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateFilter, RelatedDropdownFilter
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminTextareaWidget
+from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextareaWidget, UnfoldBooleanSwitchWidget
 
 from accounts.admin import actor
-from accounts.roles import is_admin, may_change_job, may_create_jobs
+from accounts.models import User
+from accounts.roles import is_admin, may_change_job, may_create_jobs, may_manage
 from cronsched.core import clock
 from cronsched.core.admin import LinesField, ServiceAdmin, ServiceForm
 from cronsched.core.admin_display import EMPTY, badge, moment, preformatted, relative, titled
@@ -41,10 +44,16 @@ STATES = {
 }
 # What stands in the place of a field for an owner, who cannot give the job away, and for who only reads.
 OWNER_SEES = {"created_by": "owner"}
-READER_SEES = {**OWNER_SEES, "metadata": "metadata_text", "notification_emails": "email_text"}
+READER_SEES: dict[Any, str] = {
+    **OWNER_SEES,
+    "metadata": "metadata_text",
+    "notification_emails": "email_text",
+    ("new_signing_secret", "drop_signing_secret"): "",
+}
 
 
 class JobForm(ServiceForm):
+    aliases = {"signing_secret": "new_signing_secret"}
     metadata = LinesField(
         label=_("Metadata"),
         required=False,
@@ -56,6 +65,21 @@ class JobForm(ServiceForm):
         required=False,
         widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
         help_text=_("Addresses, separated by commas or lines."),
+    )
+
+    new_signing_secret = forms.CharField(
+        label=_("New signing secret"),
+        required=False,
+        strip=True,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+        help_text=_(
+            "Signs the calls (Standard Webhooks). Empty: as it is. After a change both sign for a day."
+        ),
+    )
+    drop_signing_secret = forms.BooleanField(
+        label=_("Take the signing secret away"),
+        required=False,
+        widget=UnfoldBooleanSwitchWidget(),
     )
 
     class Meta:
@@ -78,6 +102,7 @@ class JobForm(ServiceForm):
             "max_retries",
             "enable_email_notifications",
             "notify_on_success",
+            "alert_after",
         ]
         help_texts: ClassVar[dict[str, Any]] = {
             "cron_expression": _(
@@ -93,6 +118,9 @@ class JobForm(ServiceForm):
             "max_retries": _(
                 "After the first attempt; a run keeps its id, so that a receiver can drop repeats."
             ),
+            "alert_after": _(
+                "Mail and Slack hear of the n-th failure in a row, then once a day, then of the recovery."
+            ),
             "timeout_seconds": format_lazy(
                 _("For one attempt; empty: {seconds}."), seconds=f"{settings.WEBHOOK_TIMEOUT_SECONDS:g}"
             ),
@@ -106,6 +134,12 @@ class JobForm(ServiceForm):
             if field := self.fields.get(name):
                 present = getattr(self.instance, f"{name}_id")
                 field.queryset = field.queryset.filter(Q(is_active=True) | Q(pk=present))  # type: ignore[attr-defined]
+
+    def typed(self) -> dict[str, Any]:
+        """A secret is never shown, so that an empty field says nothing: taking it away is said beside it."""
+        typed = super().typed()
+        is_dropped = typed.pop("drop_signing_secret", False)
+        return {**typed, "signing_secret": None} if is_dropped else typed
 
     def as_input(self, name: str, value: Any) -> Any:
         if name in {"category", "pic_team"}:
@@ -145,7 +179,7 @@ class JobAdmin(ServiceAdmin):
     search_help_text = _("Name, URL, repository or workflow")
     list_select_related = ("category", "pic_team", "created_by")
     list_fullwidth = True
-    actions = ("enable", "disable", "run_now", "delete_selected")
+    actions = ("enable", "disable", "run_now", "hand_over", "delete_selected")
     change_form_outer_before_template = "admin/jobs/job_toolbar.html"
 
     what = (_("What"), {"fields": ("name", ("category", "pic_team"), "created_by", "is_active")})
@@ -160,12 +194,21 @@ class JobAdmin(ServiceAdmin):
                 ("github_owner", "github_repo", "github_workflow_name"),
                 "metadata",
                 ("timeout_seconds", "max_retries"),
+                "signing",
+                ("new_signing_secret", "drop_signing_secret"),
             ),
         },
     )
     notifications = (
         _("Notifications"),
-        {"fields": ("enable_email_notifications", "notify_on_success", "notification_emails")},
+        {
+            "fields": (
+                "enable_email_notifications",
+                "notify_on_success",
+                "notification_emails",
+                "alert_after",
+            )
+        },
     )
     add_fieldsets = (what, when, target, notifications)
     fieldsets = (what, when, preview, target, notifications)
@@ -173,7 +216,7 @@ class JobAdmin(ServiceAdmin):
     # ---- who may do what: accounts.roles says it -------------------------------------------------
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Job]:
-        jobs: QuerySet[Job] = Job.objects.visible_to(request.user)
+        jobs: QuerySet[Job] = Job.objects.visible_to(request.user).without_secrets()
         return jobs
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -188,7 +231,8 @@ class JobAdmin(ServiceAdmin):
         return self.has_change_permission(request, obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Job | None = None) -> tuple[str, ...]:
-        return ("in_words", "coming_runs", "last_run", "last_result", *READER_SEES.values())
+        shown = filter(None, READER_SEES.values())
+        return ("in_words", "coming_runs", "last_run", "last_result", "signing", *shown)
 
     def get_fieldsets(self, request: HttpRequest, obj: Job | None = None) -> Any:
         fieldsets = super().get_fieldsets(request, obj)
@@ -207,6 +251,18 @@ class JobAdmin(ServiceAdmin):
             "category": general,
             **super().get_changeform_initial_data(request),
         }
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """`?focus=end_date`, as messages link it, opens the page with that field in focus.
+
+        By a redirect: a fragment in the link itself would be lost on the way through the sign-in.
+        """
+        focus = request.GET.get("focus", "")
+        if request.method == "GET" and focus in JobForm.base_fields:
+            return HttpResponseRedirect(f"{request.path}#id_{focus}")
+        return super().change_view(request, object_id, form_url, extra_context)
 
     # ---- writes ----------------------------------------------------------------------------------
 
@@ -251,6 +307,40 @@ class JobAdmin(ServiceAdmin):
             done=gettext("Queued, to be sent within a second or two"),
         )
         return self._back(request)
+
+    @admin.action(permissions=["manage"], description=_("Hand over"))
+    def hand_over(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
+        """Asks to whom, then gives them all to that user."""
+        users = [user for user in User.objects.active().order_by("username_key") if may_create_jobs(user)]
+        chosen = next((user for user in users if str(user.pk) == request.POST.get("to")), None)
+        if chosen is None:
+            if "to" in request.POST:
+                self.message_user(request, gettext("Choose an active user."), messages.ERROR)
+            return self._ask_for_owner(request, queryset, users)
+        by, now, data = actor(request), clock.now(), {"created_by": str(chosen.pk)}
+        self.apply_each(
+            request,
+            queryset,
+            lambda job: lifecycle.update_job(job, data=data, by=by, now=now, via="admin"),
+            done=gettext("Handed over to %s") % chosen.username,
+        )
+        return None
+
+    def has_manage_permission(self, request: HttpRequest) -> bool:
+        return may_manage(request.user)
+
+    def _ask_for_owner(
+        self, request: HttpRequest, jobs: QuerySet[Job], users: list[User]
+    ) -> TemplateResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": gettext("Hand over"),
+            "opts": self.opts,
+            "jobs": jobs,
+            "users": users,
+            "list_url": self.url("changelist"),
+        }
+        return TemplateResponse(request, "admin/jobs/hand_over.html", context)
 
     def _back(self, request: HttpRequest) -> HttpResponse | None:
         """To the page of the job whose button was pressed; None means the list."""
@@ -297,6 +387,12 @@ class JobAdmin(ServiceAdmin):
     @display(description=_("metadata"))
     def metadata_text(self, obj: Job) -> str:
         return preformatted(_pretty(obj.metadata))
+
+    @display(description=_("signing secret"))
+    def signing(self, obj: Job) -> str:
+        if obj.signing_secret_changed_at is None:
+            return gettext("none of its own")
+        return format_html("{} {}", gettext("set"), moment(obj.signing_secret_changed_at, now=clock.now()))
 
     @display(description=_("e-mail to"))
     def email_text(self, obj: Job) -> str:
@@ -353,7 +449,7 @@ def _words(job: Job) -> str:
         return str(error)
 
 
-def _replaced(fieldsets: Any, names: Mapping[str, str]) -> list[Any]:
+def _replaced(fieldsets: Any, names: Mapping[Any, str]) -> list[Any]:
     """The fieldsets with other fields in the place of some; "" for none."""
     return [
         (

@@ -63,9 +63,7 @@ def _own(what: str) -> Right:
 class JobViewSet(ContractViewSet):
     schema_tag = "jobs"
     # What answers never show is not read.
-    queryset = Job.objects.select_related("category", "pic_team").defer(
-        "signing_secret", "previous_signing_secret", "search_text"
-    )
+    queryset = Job.objects.without_secrets().select_related("category", "pic_team").defer("search_text")
     serializer_class = JobSerializer
     not_found_error = "Job not found"
     not_found_message = "No job found with ID: {id}"

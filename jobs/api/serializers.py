@@ -15,7 +15,16 @@ from cronsched.core.api.params import FALSE_WORDS, TRUE_WORDS
 from jobs.choices import CatchUp, ExecutionType, PausedReason, Status, TriggerType
 from jobs.schedule import MAX_LENGTH as CRON_MAX
 from jobs.schedule import MAX_ZONE_LENGTH
-from jobs.services.fields import GITHUB_MAX, NAME_MAX, RETRIES_MAX, TIMEOUT_MAX_S, TOKEN_MAX, URL_MAX
+from jobs.services.fields import (
+    ALERT_AFTER_MAX,
+    GITHUB_MAX,
+    NAME_MAX,
+    RETRIES_MAX,
+    SECRET_MAX,
+    TIMEOUT_MAX_S,
+    TOKEN_MAX,
+    URL_MAX,
+)
 
 STATUS: Final = [str(value) for value in Status.values]
 TRIGGER_TYPE: Final = [str(value) for value in TriggerType.values]
@@ -86,9 +95,19 @@ class JobInputSerializer(TargetInputSerializer):
         default=CatchUp.SKIP,
         help_text="What happens to slots that came due while nobody could fire them.",
     )
+    signing_secret = _optional(
+        SECRET_MAX, "Write-only. Signs the calls (Standard Webhooks); after a change both sign for a day."
+    )
     enable_email_notifications = FlagField(required=False, default=False)
     notification_emails = EmailsField(required=False, allow_null=True)
     notify_on_success = FlagField(required=False, default=False)
+    alert_after = serializers.IntegerField(
+        required=False,
+        default=1,
+        min_value=1,
+        max_value=ALERT_AFTER_MAX,
+        help_text="Which failure in a row is told by mail and Slack.",
+    )
     created_by = serializers.UUIDField(
         required=False, allow_null=True, help_text="The owner's id. Admins only; ignored from others."
     )
@@ -167,12 +186,14 @@ class JobSerializer(ContractSerializer):
     metadata = ObjectField()
     timeout_seconds = serializers.IntegerField(allow_null=True)
     max_retries = serializers.IntegerField()
+    is_signed = serializers.BooleanField(help_text="Whether it has a signing secret of its own.")
     category = serializers.CharField(help_text="Slug.")
     pic_team = serializers.CharField(allow_null=True, help_text="Slug.")
     end_date = serializers.DateField(allow_null=True)
     enable_email_notifications = serializers.BooleanField()
     notification_emails = serializers.ListField(child=serializers.CharField())
     notify_on_success = serializers.BooleanField()
+    alert_after = serializers.IntegerField()
     created_by = serializers.UUIDField(allow_null=True)
     is_active = serializers.BooleanField()
     paused_reason = serializers.ChoiceField(PausedReason.choices, allow_null=True)

@@ -19,8 +19,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from django.db import transaction
-from django.db.models import F
+from django.db import DatabaseError, transaction
+from django.db.models import F, QuerySet
 
 from cronsched.core.crypto import SecretUnreadable, decrypt
 from cronsched.core.db import DatabaseNow, locked_skipping, retry_conflicts
@@ -36,6 +36,7 @@ from jobs.models import Job, JobExecution
 
 logger = logging.getLogger(__name__)
 
+_UNREADABLE = "This run could not be prepared: the job's settings cannot be read. Save the job again."
 # Beyond the timeout: what recording a result may take before the run is given up for lost.
 DEADLINE_MARGIN_S = 15.0
 
@@ -65,11 +66,40 @@ def claim(*, now: datetime, term: Term, limit: int, config: EngineConfig) -> Cla
             started_at=now,
             deadline_at=DatabaseNow(config.timeout_s + DEADLINE_MARGIN_S),
         )
-        rows = list(JobExecution.objects.filter(claim_token=token).select_related("job").defer("output"))
+        rows = _read_back(token, now=now)
         _drop([row for row in rows if _why_not(row) and row.attempt == 1], now=now)
         going = [row for row in rows if not _why_not(row)]
         _set_own_deadlines(going, config)
     return _to_claim(rows, going, token=token, now=now, config=config)
+
+
+def _read_back(token: uuid.UUID, *, now: datetime) -> list[JobExecution]:
+    """The claimed rows with their jobs. One whose job cannot be read, by a hand in SQL, ends alone."""
+    rows = JobExecution.objects.filter(claim_token=token).select_related("job").defer("output")
+    try:
+        return list(rows)
+    except DatabaseError:
+        raise
+    except Exception:
+        logger.exception("claim: a job cannot be read, its runs are looked for one by one")
+    ids = JobExecution.objects.filter(claim_token=token).values_list("pk", flat=True)
+    return [row for pk in list(ids) if (row := _read_one(rows, pk, now)) is not None]
+
+
+def _read_one(rows: QuerySet[JobExecution], pk: uuid.UUID, now: datetime) -> JobExecution | None:
+    try:
+        return rows.get(pk=pk)
+    except (ValueError, TypeError) as error:
+        logger.warning("claim: run ended, its job cannot be read execution=%s error=%s", pk, error)
+    JobExecution.objects.filter(pk=pk).update(
+        status=Status.FAILED,
+        reason=Reason.INTERNAL.value,
+        error_message=_UNREADABLE,
+        completed_at=now,
+        deadline_at=None,
+        overrides="",
+    )
+    return None
 
 
 def _why_not(row: JobExecution) -> Reason:
@@ -152,8 +182,7 @@ def _to_claim(
         except Exception:
             # A row that cannot be read must not stop the others of its batch.
             logger.exception("claim: delivery not built execution=%s", row.pk)
-            text = "This run could not be prepared: the job's settings cannot be read. Save the job again."
-            result.refused.append(_refusal(row, token, now, Reason.INTERNAL, text))
+            result.refused.append(_refusal(row, token, now, Reason.INTERNAL, _UNREADABLE))
     return result
 
 

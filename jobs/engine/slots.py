@@ -7,7 +7,9 @@ no slot. Times are aware UTC.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
+from zoneinfo import ZoneInfo
 
 from cronsched.core.clock import scheduler_date, scheduler_zone
 from jobs import schedule
@@ -40,3 +42,27 @@ def clip(moment: datetime, end_date: date | None) -> datetime:
     # comparison comes first: the end of the year 9999 has no UTC time in zones west of Greenwich.
     last = datetime.combine(end_date, time.max.replace(fold=1), scheduler_zone())
     return min(moment, last).astimezone(UTC)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gap:
+    """Slots that nobody fired: first and last (both included), and how many."""
+
+    first: datetime
+    last: datetime
+    count: int
+
+
+def gap_between(
+    expression: schedule.CronExpression, *, zone: ZoneInfo, first: datetime, until: datetime
+) -> Gap | None:
+    """The slots from `first` to `until`, both included; None where `first` is later.
+
+    `first` was planned and counts, even where it is no slot by today's rules of the zone.
+    """
+    if first > until:
+        return None
+    following = first + schedule.TICK
+    last = schedule.last_slot(expression, zone=zone, first=following, until=until)
+    count = schedule.count_slots(expression, zone=zone, first=following, until=until)
+    return Gap(first=first, last=last or first, count=1 + count)

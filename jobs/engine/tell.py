@@ -55,7 +55,7 @@ def tell_changed(
 
 
 def tell_batch_changed(changes: Sequence[JobChange], *, now: datetime, by: User | None, via: str) -> None:
-    """Tell of what one batch of an upload changed, in its transaction."""
+    """Tell of what one batch changed, of an upload or of expired jobs, in its transaction."""
     if changes and job_batch_changed.has_listeners(Job):
         what = f"job_batch_changed jobs={len(changes)}"
         tell(job_batch_changed, what=what, sender=Job, changes=list(changes), by=by, now=now, via=via)

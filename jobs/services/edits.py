@@ -15,9 +15,10 @@ from uuid import UUID
 from cronsched.core.errors import InvalidInput
 from jobs.choices import PausedReason
 from jobs.engine.slots import next_slot, schedule_key
-from jobs.models import Job, JobExecution
+from jobs.models import Job
 from jobs.schedule import CronError, ZoneError
-from jobs.services.overtaken import overtaken_run
+from jobs.services.overtaken import Overtaken, overtaken_run
+from jobs.services.signing import ROTATION_COLUMNS
 from taxonomy.models import Taxon
 
 SCHEDULE_FIELDS: Final = frozenset({"cron_expression", "timezone", "end_date", "is_active"})
@@ -38,7 +39,7 @@ class Edit:
     action: str
     changes: dict[str, tuple[Any, Any]]
     columns: frozenset[str]
-    overtaken: JobExecution | None
+    overtaken: Overtaken | None
 
 
 def make_job(clean: Mapping[str, Any], *, owner_id: UUID | None, now: datetime) -> Job:
@@ -59,7 +60,7 @@ def edit_job(
     note: str = "",
 ) -> Edit:
     """Set validated changes on the locked row, with what follows. InvalidInput where it cannot be planned."""
-    changes = {_public(field): (_plain(getattr(job, field)), _plain(value)) for field, value in clean.items()}
+    changes = _changes(job, clean)
     moves_schedule = bool(SCHEDULE_FIELDS & clean.keys())
     overtaken = overtaken_run(job, now=now) if moves_schedule else None
     for field, value in clean.items():
@@ -82,6 +83,17 @@ def edit_job(
         columns=frozenset(columns),
         overtaken=overtaken,
     )
+
+
+def _changes(job: Job, clean: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What changes from what to what, by the fields' public names; of a secret only whether there is one."""
+    changes: dict[str, tuple[Any, Any]] = {}
+    for field, value in clean.items():
+        if field == "signing_secret":
+            changes[field] = (bool(job.signing_secret), bool(value))
+        elif field not in ROTATION_COLUMNS:
+            changes[_public(field)] = (_plain(getattr(job, field)), _plain(value))
+    return changes
 
 
 def _action(job: Job, clean: Mapping[str, Any], reason: PausedReason) -> str:

@@ -24,14 +24,17 @@ from cronsched.core.http.guard import AddressPolicy, check_url
 from cronsched.core.text import clean_name, is_readable_line, is_storable
 from jobs import schedule
 from jobs.choices import CatchUp
+from jobs.engine.transports.webhook import decode_secret
 
 NAME_MAX: Final = 255
 URL_MAX: Final = 500
 GITHUB_MAX: Final = 255
 EMAIL_MAX: Final = 254  # RFC 5321 gives a path 256 characters, the two brackets among them
 TOKEN_MAX: Final = 500
+SECRET_MAX: Final = 500
 TIMEOUT_MAX_S: Final = 3600
 RETRIES_MAX: Final = 10
+ALERT_AFTER_MAX: Final = 1000
 # Far beyond real metadata, and below where Python's encoders run out of stack.
 METADATA_DEPTH_MAX: Final = 64
 
@@ -237,6 +240,11 @@ def check_retries(field: str, value: int) -> None:
         raise Refused(f"{field} must be from 0 to {RETRIES_MAX}.")
 
 
+def check_alert_after(field: str, value: int) -> None:
+    if not 1 <= value <= ALERT_AFTER_MAX:
+        raise Refused(f"{field} must be from 1 to {ALERT_AFTER_MAX}.")
+
+
 def check_catch_up(field: str, value: str) -> None:
     if value not in CatchUp.values:
         raise Refused(f"{field} must be one of: {', '.join(CatchUp.values)}.")
@@ -251,6 +259,20 @@ def check_emails(field: str, value: list[str]) -> None:
 def check_token(field: str, value: str) -> None:
     if value and (len(value) > TOKEN_MAX or not _VISIBLE.fullmatch(value)):
         raise Refused(f"{field} must be a token of at most {TOKEN_MAX} characters, without spaces.")
+
+
+def check_signing_secret(field: str, value: str) -> None:
+    """What the transport can sign with; refused here, so that no run fails for it."""
+    if not value:
+        return
+    if len(value) > SECRET_MAX or not _VISIBLE.fullmatch(value):
+        raise Refused(f"{field} must have at most {SECRET_MAX} visible characters, without spaces.")
+    try:
+        decode_secret(value)
+    except ValueError:
+        raise Refused(
+            f"{field} must be base64 after whsec_, or any other text without that prefix."
+        ) from None
 
 
 def check_ref(field: str, value: str) -> None:

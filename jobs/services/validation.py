@@ -23,6 +23,7 @@ from jobs.choices import CatchUp
 from jobs.models import Job
 from jobs.services import fields
 from jobs.services.fields import Refused
+from jobs.services.signing import changed_secret
 from taxonomy.models import GENERAL, JobCategory, PicTeam
 from taxonomy.services import resolve_category, resolve_team
 
@@ -56,7 +57,10 @@ RULES: Final[Mapping[str, Rule]] = {
     "enable_email_notifications": Rule(fields.shape_flag, default=False),
     "notification_emails": Rule(fields.shape_emails, fields.check_emails, []),
     "notify_on_success": Rule(fields.shape_flag, default=False),
+    "alert_after": Rule(fields.shape_count, fields.check_alert_after, 1),
 }
+# Compared and stored encrypted (jobs.services.signing), so that it is no rule as the others are.
+SIGNING_RULE: Final = Rule(fields.shape_optional_text, fields.check_signing_secret, "")
 TARGET_FIELDS: Final = ("target_url", "github_owner", "github_repo", "github_workflow_name")
 GITHUB_FIELDS: Final = TARGET_FIELDS[1:]
 # What one run may have of its own: the same rules, and what a job does not store.
@@ -164,6 +168,7 @@ class _Cleaning:
         self.faults = Faults()
         self.data = split_repository(data, self.faults)
         self.instance = instance
+        self.now = now
         self.today = scheduler_date(now)
         self.lookups = lookups
         self.clean: dict[str, Any] = {}
@@ -174,6 +179,7 @@ class _Cleaning:
         self._taxon("category", default=GENERAL)
         self._taxon("pic_team")
         self._owner()
+        self._signing_secret()
         self._unique_name()
         self._end()
         self._target()
@@ -246,6 +252,16 @@ class _Cleaning:
             self.faults.add("created_by", "created_by must be the id of an active user, or null.")
             return
         self.clean["created_by_id"] = owner_id
+
+    def _signing_secret(self) -> None:
+        if "signing_secret" not in self.data:
+            return
+        try:
+            secret = _tidy("signing_secret", SIGNING_RULE, self.data["signing_secret"])
+        except Refused as refusal:
+            self.faults.add("signing_secret", str(refusal))
+            return
+        self.clean |= changed_secret(self.instance, secret, now=self.now)
 
     def _unique_name(self) -> None:
         if "name" not in self.clean:

@@ -398,12 +398,12 @@ def test_every_field_of_a_job(user_api: ApiClient) -> None:
     header = (
         "name,CRON EXPRESSION,is_active,target_url,GITHUB OWNER,Github_Repo,workflow_name,category,Pic_Team,"
         "end date,METADATA,Branch,enable_email_notifications,notification_emails,notify_on_success,timezone,"
-        "catch_up,max_retries,timeout_seconds,Remarks,"
+        "catch_up,max_retries,timeout_seconds,alert_after,Remarks,"
     )
     row = (
         "ジョブ 🚀,*/5 * * * *,paused,https://a.example.com/,,acme/app,nightly.yml,General,"
         'devops チーム,2030/1/5,"{""a"": ""é"", ""b"": [1]}",release,yes,"a@example.com; b@example.com",no,'
-        "Europe/Berlin,latest,3,30.0,left aside,dropped"
+        "Europe/Berlin,latest,3,30.0,2,left aside,dropped"
     )
 
     answer = upload(user_api, row, header=header)
@@ -429,11 +429,13 @@ def test_every_field_of_a_job(user_api: ApiClient) -> None:
         "enable_email_notifications": True,
         "notification_emails": ["a@example.com", "b@example.com"],
         "notify_on_success": False,
+        "alert_after": 2,
         "is_active": False,
         "paused_reason": "by_hand",
         "last_execution_at": None,
         "last_status": None,
         "next_execution_at": None,
+        "is_signed": False,
     }
 
 

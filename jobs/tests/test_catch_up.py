@@ -10,7 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from jobs.choices import Status
-from jobs.engine import plan
+from jobs.engine import decide
 from jobs.engine.claim import claim
 from jobs.engine.plan import plan_batch, plan_due
 from jobs.engine.rescue import miss_stale_queue
@@ -105,9 +105,9 @@ def test_all_is_capped_and_what_is_older_is_one_row(plan_at):
 
     gap = job.executions.get(status=Status.MISSED)
     total = 30 * 24 * 60 + 1
-    assert gap.missed_count == total - plan.CATCH_UP_MOST
-    assert (gap.scheduled_for, gap.missed_last_at) == tuple(minutes(0, total - plan.CATCH_UP_MOST - 1))
-    first = total - plan.CATCH_UP_MOST
+    assert gap.missed_count == total - decide.CATCH_UP_MOST
+    assert (gap.scheduled_for, gap.missed_last_at) == tuple(minutes(0, total - decide.CATCH_UP_MOST - 1))
+    first = total - decide.CATCH_UP_MOST
     assert of_status(job, Status.QUEUED) == minutes(first, first + 1, first + 2)
 
 
@@ -192,3 +192,32 @@ def test_statements_do_not_grow_with_the_jobs_behind(term, engine_config):
         return len(queries)
 
     assert statements(1) == statements(10)
+
+
+# ---- the clock ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("repeated_s", [0.1, 1.0, 59.0])
+def test_a_repeated_second_repeats_no_slot(plan_at, repeated_s):
+    """A leap second, or a clock that is set back a little."""
+    job = JobFactory()
+
+    plan_at(NOON)
+    plan_at(NOON - timedelta(seconds=repeated_s))
+    plan_at(NOON)
+
+    assert list(job.executions.values_list("scheduled_for", flat=True)) == [NOON]
+
+
+@pytest.mark.parametrize(("catch_up", "fires"), [("skip", 1), ("latest", 1), ("all", 3)])
+def test_a_clock_set_forward_an_hour_leaves_a_gap_and_no_hole(plan_at, catch_up, fires):
+    job = JobFactory(catch_up=catch_up)
+
+    plan_at(NOON + timedelta(hours=1))
+    for _ in range(30):
+        job.executions.filter(status=Status.QUEUED).update(status=Status.SUCCESS)
+        plan_at(NOON + timedelta(hours=1))
+
+    rows = job.executions.values_list("status", "missed_count")
+    assert sum(count or 1 for _, count in rows) == 61
+    assert job.executions.filter(status=Status.SUCCESS).count() == {1: 1, 3: 61}[fires]

@@ -156,6 +156,21 @@ def test_an_unreadable_secret_fails_its_run_and_no_other(claim_at):
     assert "ENCRYPTION_KEYS" in refusal.error_message
 
 
+def test_a_run_whose_job_cannot_be_read_ends_alone(claim_at):
+    """By hand in SQL, on a database that takes it."""
+    if connection.vendor != "sqlite":
+        pytest.skip("only SQLite stores what is no date")
+    broken, fine = queued(), queued()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE jobs_job SET end_date = '2026-02-31' WHERE id = %s", [broken.job_id.hex])
+
+    claimed = claim_at()
+
+    assert [delivery.execution_id for delivery in claimed.deliveries] == [fine.pk]
+    row = JobExecution.objects.values("status", "reason", "deadline_at").get(pk=broken.pk)
+    assert row == {"status": "failed", "reason": "internal", "deadline_at": None}
+
+
 def test_a_superseded_leader_claims_nothing(claim_at):
     queued()
     SchedulerLease.objects.update(term=99)

@@ -6,9 +6,10 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from jobs import schedule
 from jobs.models import Job
 from jobs.services.maintenance import expire_jobs, reconcile, resync
-from jobs.signals import job_changed
+from jobs.signals import job_batch_changed
 from jobs.tests.factories import NOON, JobFactory
 
 pytestmark = [pytest.mark.django_db, pytest.mark.databases]
@@ -45,14 +46,14 @@ def test_resync_pauses_expired_jobs_and_tells():
     job = JobFactory(end_date=YESTERDAY)
     told = []
 
-    def listen(sender, job, action, by, **kwargs):
-        told.append((job.pk, action, by, job.is_active))
+    def listen(sender, changes, by, **kwargs):
+        told.extend((change.job.pk, change.action, by, change.job.is_active) for change in changes)
 
-    job_changed.connect(listen)
+    job_batch_changed.connect(listen)
     try:
         done = resync(now=NOON)
     finally:
-        job_changed.disconnect(listen)
+        job_batch_changed.disconnect(listen)
 
     job.refresh_from_db()
     assert (done.paused, done.scheduled) == (1, 0)
@@ -137,6 +138,20 @@ def test_reconcile_switches_off_what_cannot_be_read_and_goes_on():
     assert (broken.is_active, broken.paused_reason) == (False, "broken")
     assert "five fields" in broken.paused_note
     assert next_of(other) == NOON + 30 * MINUTE
+    slot = broken.executions.get()
+    assert (slot.scheduled_for, slot.status, slot.reason) == (NOON, "missed", "configuration")
+
+
+def test_a_machine_that_is_losing_its_time_zones_switches_no_job_off(monkeypatch):
+    JobFactory(timezone="Europe/Berlin", next_run_at=NOON + MINUTE)
+    JobFactory(timezone="Europe/Paris", next_run_at=NOON + MINUTE)
+    monkeypatch.setattr(schedule, "ZoneInfo", no_zone)
+
+    assert resync(now=NOON).paused == 0
+
+
+def no_zone(name: str) -> None:
+    raise KeyError(name)
 
 
 def test_reconcile_costs_the_same_however_many_jobs_are_in_order():

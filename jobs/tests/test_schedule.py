@@ -772,3 +772,12 @@ def test_the_module_imports_nothing_of_django_and_reads_no_clock():
     packages = {name.split(".")[0] for name in imported}
     assert not packages & {"django", "jobs", "cronsched", "time", "os"}
     assert not attributes & {"now", "utcnow", "today", "time"}
+
+
+def test_a_leap_second_is_no_second_slot():
+    """2016 ended with 23:59:60 UTC. POSIX time has no such second: it shows 23:59:59 or 00:00:00 twice."""
+    after = datetime(2016, 12, 31, 23, 58, 30, tzinfo=UTC)
+
+    slots = schedule.next_runs("* * * * *", zone=ZoneInfo("UTC"), after=after, count=3)
+
+    assert [slot.strftime("%H:%M:%S") for slot in slots] == ["23:59:00", "00:00:00", "00:01:00"]

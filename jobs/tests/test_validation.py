@@ -563,3 +563,12 @@ def test_refused_token_is_not_repeated() -> None:
         clean_run({"github_token": "ghp_secret with a blank"}, stored=STORED)
 
     assert "ghp_secret" not in str(caught.value.message)
+
+
+@pytest.mark.parametrize("value", [0, -1, 1001, 1.5, "two", True, None, [1]])
+def test_alert_after_is_a_number_of_failures(value: Any) -> None:
+    assert list(refusal(alert_after=value).details) == ["alert_after"]
+
+
+def test_alert_after_is_stored() -> None:
+    assert clean(alert_after=3)["alert_after"] == 3

@@ -24,6 +24,14 @@ from notifications.services.slack_settings import (
     readable_webhook_url,
     update_slack_settings,
 )
+from notifications.services.slack_test import send_slack_test
+
+
+class SlackTestSerializer(ContractSerializer):
+    ok = serializers.BooleanField()
+    status_code = serializers.IntegerField(allow_null=True, help_text="Slack's answer; null without one.")
+    message = serializers.CharField(help_text="What came of it.")
+
 
 ADMIN = Right(role=may_manage)
 
@@ -60,7 +68,7 @@ class SlackSettingsViewSet(ContractViewSet):
     schema_tag = "settings"
     queryset = SlackSettings.objects.all()
     serializer_class = SlackSettingsSerializer
-    rights = {"slack_settings": ADMIN, "update_slack_settings": ADMIN}
+    rights = {"slack_settings": ADMIN, "update_slack_settings": ADMIN, "slack_test": ADMIN}
 
     @extend_schema(responses=envelope("SlackSettingsAnswer", slack_settings=SlackSettingsSerializer()))
     def slack_settings(self, request: Request) -> Response:
@@ -82,6 +90,11 @@ class SlackSettingsViewSet(ContractViewSet):
         row = update_slack_settings(data=self.body, by=self.user, now=self.now)
         return self.answer(message="Slack settings updated", slack_settings=self.show(row))
 
+    @extend_schema(request=None, responses=SlackTestSerializer)
+    def slack_test(self, request: Request) -> Response:
+        """Sends one real message with the stored settings, enabled or not, and says what came of it."""
+        return Response(self.show(send_slack_test(by=self.user), SlackTestSerializer))
+
 
 urlpatterns = [
     route(
@@ -90,5 +103,10 @@ urlpatterns = [
             {"get": "slack_settings", "put": "update_slack_settings"}, basename="settings"
         ),
         name="slack-settings",
-    )
+    ),
+    route(
+        "settings/slack/test",
+        SlackSettingsViewSet.as_view({"post": "slack_test"}, basename="settings"),
+        name="slack-test",
+    ),
 ]

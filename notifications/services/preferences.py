@@ -10,7 +10,7 @@ from django.db import transaction
 
 from cronsched.core.db import locked, retry_conflicts
 from cronsched.core.errors import InvalidInput
-from notifications.models import NotificationPreferences
+from notifications.models import EmailOptOut, NotificationPreferences
 
 PREFERENCES = (
     "email_on_job_success",
@@ -44,4 +44,7 @@ def update_preferences(user: Any, *, changes: Mapping[str, Any], now: datetime) 
     for name, value in known.items():
         setattr(row, name, value)
     row.save(update_fields=[*known, "updated_at"])
+    # Who asks for it again is not unsubscribed any more.
+    wanted = [name for name, value in known.items() if value]
+    EmailOptOut.objects.filter(address_key=user.email_key, topic__in=wanted).delete()
     return row

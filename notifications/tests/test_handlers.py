@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import date
 
 import pytest
 from django.db import connection, transaction
@@ -10,6 +11,7 @@ from accounts.services import delete_user, register_user, update_user
 from accounts.tests.factories import UserFactory
 from jobs.engine.tell import tell_changed, tell_finished
 from jobs.models import Job, UntoldRun
+from jobs.services.maintenance import expire_jobs
 from jobs.signals import job_changed
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 from notifications import handlers
@@ -239,3 +241,35 @@ def test_two_who_post_of_one_topic_at_once_leave_one_notice(close_thread_connect
         thread.join()
 
     assert [row.count for row in Notification.objects.all()] == [2]
+
+
+def test_jobs_that_expire_together_are_told_together():
+    """At midnight hundreds may end: statements are per batch, and once is enough."""
+
+    def statements(count: int) -> int:
+        JobFactory.create_batch(count, end_date=date(2026, 3, 9))
+        with CaptureQueriesContext(connection) as queries:
+            assert expire_jobs(now=NOON) == count
+        return len(queries)
+
+    UserFactory(username="boss", admin=True)
+    assert statements(1) == statements(30)
+    assert expire_jobs(now=NOON) == 0
+    assert Notification.objects.filter(user__username="boss", type="warning").count() == 31
+    assert set(Notification.objects.values_list("count", flat=True)) == {1}
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [
+        lambda user, by: delete_user(user, by=by, now=NOON),
+        lambda user, by: update_user(user, changes={"is_active": False}, by=by, now=NOON),
+    ],
+)
+def test_admins_hear_how_many_jobs_somebody_leaves_behind(leave):
+    boss, uma = UserFactory(admin=True), UserFactory(username="uma")
+    JobFactory.create_batch(2, created_by=uma)
+
+    leave(uma, boss)
+
+    assert Notification.objects.get(user=boss).title.endswith(", owner of 2 jobs")

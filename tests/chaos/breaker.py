@@ -203,8 +203,8 @@ class Breaker:
         self._signal(victim, signal.SIGSTOP)
         self.counts["freezes"] += 1
         self._frozen.append((now + self.random.uniform(0.5, 3 * STALE_S), victim))
-        if f":{victim.pid}:" in self.leads.holder:
-            self.leads.gone_at = None
+        # It may have been the one to take over.
+        self.leads.gone_at = None
 
     def _disturb(self, now: float) -> None:
         if self._disturbing is not None and self._disturbing.is_alive():

@@ -10,12 +10,6 @@ from typing import Any, Self
 from tests.chaos.accountant import Verdict
 from tests.chaos.breaker import Breaker
 
-HEAD = (
-    "| Run (UTC) | Database | Length | Slots | Calls | of them retries | Rows | Broken | Leaders | "
-    "Longest failover | Lost | Doubled | Unproven |\n"
-    "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
-)
-
 
 @dataclass(frozen=True)
 class Report:

@@ -35,6 +35,7 @@ def schedulers(tmp_path: Path) -> Iterator[Schedulers]:
 
 
 @pytest.mark.databases
+@pytest.mark.slow
 def test_killed_in_a_burst_every_slot_has_one_row_and_nobody_is_called_twice(
     schedulers: Schedulers, http_sink: HttpSink
 ):
@@ -54,6 +55,7 @@ def test_killed_in_a_burst_every_slot_has_one_row_and_nobody_is_called_twice(
 
 
 @pytest.mark.databases
+@pytest.mark.slow
 def test_a_standby_takes_over_and_no_slot_fires_twice(schedulers: Schedulers, http_sink: HttpSink):
     leader = schedulers.start_leader()
     standby = schedulers.start()

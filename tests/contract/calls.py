@@ -658,6 +658,12 @@ SETTINGS = [
         who=ADMIN,
         answer={"slack_settings": {**SLACK, "webhook_url": None, "channel": None}},
     ),
+    Call(
+        op="settings_slack_test",
+        call="POST /settings/slack/test",
+        who=ADMIN,
+        answer={"ok": False, "status_code": None, "message": text},
+    ),
 ]
 CSV = (
     b"Job Name,Cron Schedule (JST),Status,Target URL,PIC Team,End Date\n"

@@ -203,12 +203,15 @@ COLUMNS: Final = (
         write=_write_emails,
     ),
     Column(field="notify_on_success", title="notify_on_success", read=_read_flag, write=_write_flag),
+    Column(field="alert_after", title="alert_after", read=_read_whole),
     Column(field="timezone", title="timezone", clears=True),
     Column(field="catch_up", title="catch_up"),
     Column(field="max_retries", title="max_retries", read=_read_whole),
     Column(field="timeout_seconds", title="timeout_seconds", clears=True, read=_read_whole),
 )
 _BRANCH_COLUMN: Final = Column(field=BRANCH, title="Branch")
+# Read, never written: an export holds no secrets, and a blank keeps what is there.
+_SECRET_COLUMN: Final = Column(field="signing_secret", title="signing_secret")
 
 
 def _normal(header: str) -> str:
@@ -218,7 +221,7 @@ def _normal(header: str) -> str:
 
 _BY_HEADER: Final = {
     _normal(header): column
-    for column in (*COLUMNS, _BRANCH_COLUMN)
+    for column in (*COLUMNS, _BRANCH_COLUMN, _SECRET_COLUMN)
     for header in (column.title, *column.others)
 }
 

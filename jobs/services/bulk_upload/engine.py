@@ -179,7 +179,11 @@ def _store(batch: list[Entry], upload: Upload) -> list[Outcome]:
 def _jobs_named(batch: Sequence[Entry]) -> Any:
     keys = {name_key(entry.name) for entry in batch if not entry.fault}
     # In the order of the key: two uploads at once then wait for each other instead of crossing.
-    return Job.objects.filter(name_key__in=keys).defer("signing_secret", "search_text").order_by("name_key")
+    return (
+        Job.objects.filter(name_key__in=keys)
+        .defer("previous_signing_secret", "search_text")
+        .order_by("name_key")
+    )
 
 
 def _write(outcomes: Sequence[Outcome], upload: Upload) -> None:

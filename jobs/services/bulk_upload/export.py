@@ -6,15 +6,14 @@ import csv
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from django.db.models import QuerySet
-
 from jobs.models import Job
+from jobs.querysets import JobQuerySet
 from jobs.services.bulk_upload.columns import COLUMNS, Column, harmless
 
 CHUNK = 500
 
 
-def csv_lines(jobs: QuerySet[Job]) -> Iterator[str]:
+def csv_lines(jobs: JobQuerySet) -> Iterator[str]:
     """The header, then a row for each job, by name; each with its line end (CRLF, as RFC 4180 has it)."""
     write = csv.writer(_Echo()).writerow
     yield write([column.title for column in COLUMNS])
@@ -22,8 +21,8 @@ def csv_lines(jobs: QuerySet[Job]) -> Iterator[str]:
         yield write([_cell(column, job) for column in COLUMNS])
 
 
-def _in_order(jobs: QuerySet[Job]) -> Iterable[Job]:
-    rows = jobs.select_related("category", "pic_team").defer("signing_secret", "search_text")
+def _in_order(jobs: JobQuerySet) -> Iterable[Job]:
+    rows = jobs.without_secrets().select_related("category", "pic_team").defer("search_text")
     return rows.order_by("name_key").iterator(chunk_size=CHUNK)
 
 

@@ -1,0 +1,409 @@
+"""Messages on their way: to a real mail server and a stand-in for Slack, both on loopback."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import OperationalError
+
+from accounts.tests.factories import UserFactory
+from cronsched.testing.http_sink import HttpSink, Reply
+from cronsched.testing.mail_sink import MailSink
+from jobs.engine.tell import tell_changed, tell_finished
+from jobs.models import JobExecution
+from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
+from notifications.engine import sender
+from notifications.engine.claim import record
+from notifications.engine.mail import MailTransport
+from notifications.engine.sender import Sender, Senders
+from notifications.engine.slack import SlackTransport
+from notifications.engine.words import VERBS
+from notifications.models import Channel, Event, Message
+from notifications.outbox import Telling, put
+from notifications.services.preferences import update_preferences
+from notifications.services.slack_settings import update_slack_settings
+
+pytestmark = pytest.mark.django_db
+MINUTE = timedelta(minutes=1)
+HOOK = "/services/T0/B0/secret-of-slack"
+
+
+class Wall:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = NOON
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@pytest.fixture
+def wall() -> Wall:
+    return Wall()
+
+
+@pytest.fixture
+def slack_sink(http_sink: HttpSink, settings: Any) -> HttpSink:
+    settings.WEBHOOK_ALLOW_HTTP = settings.WEBHOOK_ALLOW_PRIVATE_NETWORKS = True
+    url = http_sink.url(HOOK)
+    update_slack_settings(data={"is_enabled": True, "webhook_url": url, "channel": "#ops"}, by=None, now=NOON)
+    return http_sink
+
+
+@pytest.fixture
+def mailer(mail_sink: MailSink, wall: Wall) -> Sender:
+    return Sender(Channel.EMAIL, MailTransport, is_leading=lambda: True, now=wall)
+
+
+@pytest.fixture
+def slacker(slack_sink: HttpSink, wall: Wall) -> Sender:
+    return Sender(Channel.SLACK, SlackTransport, is_leading=lambda: True, now=wall)
+
+
+def tell(job: str = "Backup", to: str = "", event: Event = Event.RUN_FAILED) -> None:
+    fact = {
+        "event": event.value,
+        "job_id": "j",
+        "execution_id": "e",
+        "job": job,
+        "owner": "uma",
+        "team": "Ops",
+        "handle": "@ops",
+        "note": "",
+        "end_date": "2030-12-31",
+        "slot": "2026-03-10 21:00 (Asia/Tokyo)",
+        "response_status": 500,
+        "error": "Boom.",
+        "answer": "<b>oh no</b>",
+        "in_a_row": 3,
+        "missed_count": 0,
+        "target": "https://hooks.example.com/run",
+    }
+    channel = Channel.EMAIL if to else Channel.SLACK
+    put([Telling(channel=channel, recipient=to, fact=fact)], now=NOON)
+
+
+def finish(runs: list[JobExecution], now: datetime = NOON) -> None:
+    for run in runs:
+        run.job.consecutive_failures = 0 if run.status == "success" else 1
+    tell_finished(runs, now=now)
+
+
+def text_of(mail: Any) -> str:
+    return str(mail.get_body(("plain",)).get_content())
+
+
+# ---- mail ------------------------------------------------------------------------------------------------
+
+
+def test_a_mail_has_both_parts_and_what_mail_programs_ask_for(
+    mailer: Sender, mail_sink: MailSink, settings: Any
+) -> None:
+    settings.DEFAULT_FROM_EMAIL = "Cron <cron@acme.example>"
+    settings.PUBLIC_BASE_URL = "https://cron.acme.example"
+    tell(to="ops@example.com")
+
+    assert mailer.run_once()
+
+    (mail,) = mail_sink.mails
+    message = Message.objects.get()
+    assert mail_sink.recipients == ["ops@example.com"]
+    assert mail["Subject"] == "[cronsched] Backup failed (3 times in a row)"
+    assert mail["From"] == "Cron <cron@acme.example>"
+    assert mail["Message-ID"] == f"<{message.message_id}@acme.example>"
+    assert mail["Auto-Submitted"] == "auto-generated"
+    assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    assert mail["List-Unsubscribe"].strip().startswith("<https://cron.acme.example/unsubscribe/")
+    text = text_of(mail)
+    html = mail.get_body(("html",)).get_content()
+    for words in (
+        "2026-03-10 21:00 (Asia/Tokyo)",
+        "Boom.",
+        "500",
+        "uma",
+        "Ops",
+        "/admin/jobs/jobexecution/e/",
+    ):
+        assert words in text, words
+        assert words in html, words
+    assert "<b>oh no</b>" in text
+    assert "&lt;b&gt;oh no&lt;/b&gt;" in html
+    assert message.state == "sent"
+
+
+@pytest.mark.parametrize("event", list(VERBS))
+def test_every_event_has_its_mail(mailer: Sender, mail_sink: MailSink, event: Event) -> None:
+    tell(job="夜間 & <Backup>\r\nBcc: x@example.com", to="ops@example.com", event=event)
+
+    mailer.run_once()
+
+    (mail,) = mail_sink.mails
+    assert mail["Subject"].strip().startswith("[cronsched] 夜間 & <Backup> Bcc: x@example.com")
+    assert mail["Bcc"] is None
+    assert "夜間 &amp; &lt;Backup&gt;" in mail.get_body(("html",)).get_content()
+    assert "{" not in text_of(mail)
+
+
+def test_a_server_that_is_away_keeps_everything(mailer: Sender, mail_sink: MailSink, wall: Wall) -> None:
+    mail_sink.stop()
+    for number in range(30):
+        tell(to=f"{number}@example.com")
+
+    assert not mailer.run_once()
+    assert Counter(Message.objects.values_list("state", "attempts")) == {("queued", 0): 29, ("queued", 1): 1}
+    assert "No mail server at 127.0.0.1" in Message.objects.get(attempts=1).last_error
+    wall.now += MINUTE
+    assert not mailer.run_once()
+    mail_sink.start()
+    wall.now += MINUTE
+    while mailer.run_once():
+        pass
+
+    assert sorted(mail_sink.recipients) == sorted(f"{number}@example.com" for number in range(30))
+    assert set(Message.objects.values_list("state", flat=True)) == {"sent"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"), [("550 5.1.1 no such user", "failed"), ("451 4.7.1 greylisted", "queued")]
+)
+def test_one_refused_address_holds_up_no_other(
+    mailer: Sender, mail_sink: MailSink, answer: str, state: str
+) -> None:
+    mail_sink.answers["bad@example.com"] = answer
+    for address in ("a@example.com", "bad@example.com", "z@example.com"):
+        tell(to=address)
+
+    mailer.run_once()
+
+    assert sorted(mail_sink.recipients) == ["a@example.com", "z@example.com"]
+    bad = Message.objects.get(recipient="bad@example.com")
+    assert bad.state == state
+    assert answer.split(" ", 1)[1] in bad.last_error
+
+
+def test_an_address_that_no_mail_can_have_is_given_up(mailer: Sender) -> None:
+    tell(to="not an address\nBcc: x@example.com")
+    tell(to="ok@example.com")
+
+    mailer.run_once()
+
+    assert sorted(Message.objects.values_list("state", flat=True)) == ["failed", "sent"]
+
+
+def test_a_database_that_is_silent_for_a_moment_makes_no_second_mail(
+    mailer: Sender, mail_sink: MailSink, monkeypatch: Any
+) -> None:
+    faults = [OperationalError("gone away"), OperationalError("gone away")]
+
+    def record_at_last(*args: Any, **kwargs: Any) -> None:
+        if faults:
+            raise faults.pop()
+        record(*args, **kwargs)
+
+    monkeypatch.setattr(sender, "record", record_at_last)
+    monkeypatch.setattr(sender, "RECORD_AGAIN_S", 0)
+    # The test's own transaction lives on this connection.
+    monkeypatch.setattr(sender.connection, "close", lambda: None)
+    tell(to="ops@example.com")
+
+    mailer.run_once()
+    mailer.run_once()
+
+    assert (len(mail_sink.mails), Message.objects.get().state) == (1, "sent")
+
+
+# ---- Slack -----------------------------------------------------------------------------------------------
+
+
+def test_slack_gets_blocks_a_mention_and_nothing_unescaped(slacker: Sender, slack_sink: HttpSink) -> None:
+    tell(job="<!channel> & Co|x")
+
+    slacker.run_once()
+
+    (call,) = slack_sink.calls
+    body = call.json()
+    assert call.headers["content-type"].startswith("application/json")
+    assert (body["channel"], body["link_names"]) == ("#ops", True)
+    assert body["text"] == "&lt;!channel&gt; &amp; Co|x failed (3 times in a row) @ops"
+    assert [block["type"] for block in body["blocks"]] == ["header", "section", "section"]
+    assert body["blocks"][1]["text"]["text"] == "@ops"
+    details = body["blocks"][2]["text"]["text"]
+    assert "<!channel>" not in details
+    assert "|&lt;!channel&gt; &amp; Co¦x> failed" in details
+    assert "```&lt;b&gt;oh no&lt;/b&gt;```" in details
+    assert "2026-03-10 21:00 (Asia/Tokyo)" in details
+    assert Message.objects.get().state == "sent"
+
+
+@pytest.mark.parametrize(
+    ("reply", "state", "within"),
+    [
+        (Reply(status=500), "queued", 60),
+        (Reply(drop=True), "queued", 60),
+        (Reply(status=429, headers={"Retry-After": "120"}), "queued", 120),
+        (Reply.redirect("https://example.com/"), "queued", 60),
+        (Reply(status=404, body="no_service"), "failed", 60),
+        (Reply(status=400, body="invalid_blocks"), "failed", 60),
+    ],
+)
+def test_what_slack_answers(
+    slacker: Sender, slack_sink: HttpSink, reply: Reply, state: str, within: int
+) -> None:
+    slack_sink.on(HOOK, reply)
+    tell()
+
+    slacker.run_once()
+
+    message = Message.objects.get()
+    assert message.state == state
+    assert 0 < (message.next_attempt_at - NOON).total_seconds() <= within
+    assert message.last_error
+    assert "secret-of-slack" not in message.last_error
+
+
+def test_retry_after_holds_back_the_whole_channel(slacker: Sender, slack_sink: HttpSink, wall: Wall) -> None:
+    slack_sink.on(HOOK, Reply(status=429, headers={"Retry-After": "120"}))
+    tell()
+
+    assert not slacker.run_once()
+    assert slacker.pause_s == 120
+
+
+def test_slack_that_was_switched_off_is_told_so(slacker: Sender, slack_sink: HttpSink) -> None:
+    tell()
+    update_slack_settings(data={"is_enabled": False}, by=None, now=NOON)
+
+    slacker.run_once()
+
+    assert (Message.objects.get().state, slack_sink.calls) == ("failed", [])
+
+
+# ---- a burst ---------------------------------------------------------------------------------------------
+
+
+def test_a_thousand_failures_are_one_or_two_messages_for_each(
+    mailer: Sender, slacker: Sender, mail_sink: MailSink, slack_sink: HttpSink, wall: Wall
+) -> None:
+    owner = UserFactory(email="owner@example.com")
+    jobs = JobFactory.create_batch(
+        1000,
+        created_by=owner,
+        enable_email_notifications=True,
+        notification_emails=["ops@example.com"],
+        category__slug="general",
+        pic_team=JobFactory().pic_team,
+    )
+    runs = [ExecutionFactory(job=job, failed=True) for job in jobs]
+
+    for start in range(0, 1000, 100):
+        finish(runs[start : start + 100], now=wall.now)
+        mailer.run_once()
+        slacker.run_once()
+        wall.now += timedelta(seconds=1)
+    wall.now += MINUTE
+    mailer.run_once()
+    slacker.run_once()
+
+    assert Counter(mail_sink.recipients) == {"owner@example.com": 2, "ops@example.com": 2}
+    subjects = sorted({str(mail["Subject"]) for mail in mail_sink.mails})
+    assert subjects == ["[cronsched] 100 jobs failed", "[cronsched] 900 jobs failed"]
+    assert "... and 800 more" in text_of(mail_sink.mails[-1])
+    titles = [call.json()["blocks"][0]["text"]["text"] for call in slack_sink.calls]
+    assert titles == ["100 jobs failed", "900 jobs failed"]
+    assert len(slack_sink.calls[1].json()["blocks"]) <= 50
+
+
+def test_both_servers_away_and_back_in_the_middle_of_a_burst(
+    mailer: Sender, slacker: Sender, mail_sink: MailSink, slack_sink: HttpSink, wall: Wall
+) -> None:
+    """Nothing is lost: every failure is in one message or another, once."""
+    names = [f"Job {number:02}" for number in range(60)]
+    for number, name in enumerate(names):
+        if number == 20:
+            mail_sink.stop()
+            slack_sink.on(HOOK, Reply(status=500))
+        if number == 40:
+            mail_sink.start()
+            slack_sink.on(HOOK, Reply())
+        run = ExecutionFactory(
+            job=JobFactory(
+                name=name, enable_email_notifications=True, notification_emails=["ops@example.com"]
+            ),
+            failed=True,
+        )
+        finish([run], now=wall.now)
+        mailer.run_once()
+        slacker.run_once()
+        wall.now += timedelta(seconds=10)
+    for _ in range(10):
+        wall.now += MINUTE
+        mailer.run_once()
+        slacker.run_once()
+
+    mails = [text_of(mail) for mail in mail_sink.mails if mail["To"] == "ops@example.com"]
+    told = Counter(name for name in names for text in mails if f"{name} failed" in text)
+    assert told == dict.fromkeys(names, 1)
+    posts = [str(call.json()) for call in slack_sink.calls]
+    assert all(any(f"|{name}> failed" in post for post in posts) for name in names)
+    assert not Message.objects.filter(state__in=["queued", "sending", "failed"]).exists()
+
+
+# ---- every row of the table ------------------------------------------------------------------------------
+
+
+def test_every_row_of_the_table_arrives(
+    mailer: Sender, slacker: Sender, mail_sink: MailSink, slack_sink: HttpSink, wall: Wall
+) -> None:
+    owner = UserFactory(email="owner@example.com")
+    update_preferences(owner, changes={"email_on_job_disabled": True}, now=NOON)
+    job = JobFactory(name="Backup", created_by=owner, enable_email_notifications=True, notify_on_success=True)
+
+    def arrived(happening: Any) -> tuple[list[str], list[str]]:
+        mails, posts = len(mail_sink.mails), len(slack_sink.calls)
+        happening()
+        mailer.run_once()
+        slacker.run_once()
+        wall.now += 2 * MINUTE
+        return (
+            [str(mail["Subject"]).removeprefix("[cronsched] ") for mail in mail_sink.mails[mails:]],
+            [call.json()["blocks"][0]["text"]["text"] for call in slack_sink.calls[posts:]],
+        )
+
+    def run(**values: Any) -> Any:
+        return lambda: finish([ExecutionFactory(job=job, **values)], now=wall.now)
+
+    def change(action: str, by: Any = None) -> Any:
+        return lambda: tell_changed(job, action, now=wall.now, by=by)
+
+    assert arrived(run()) == (["Backup succeeded"], [])
+    assert arrived(run(status="missed")) == (["Backup was missed"], ["Backup was missed"])
+    assert arrived(run(failed=True)) == (["Backup failed"], ["Backup failed"])
+    assert arrived(run()) == (["Backup recovered"], ["Backup recovered"])
+    assert arrived(change("expired")) == (["Backup was paused at its end date"],) * 2
+    assert arrived(change("disabled", by=UserFactory(admin=True))) == (["Backup was disabled"], [])
+    assert arrived(change("updated", by=owner)) == ([], [])
+
+
+# ---- the thread ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_threads_send_while_they_lead_and_stop(
+    mail_sink: MailSink, settings: Any, close_thread_connections: None
+) -> None:
+    leads = threading.Event()
+    senders = Senders(is_leading=leads.is_set)
+    tell(to="ops@example.com")
+    senders.start()
+    assert mail_sink.mails == []
+
+    leads.set()
+    assert len(mail_sink.wait_for(1)) == 1
+    senders.stop(10)
+
+    assert not any(thread.name.endswith(" sender") for thread in threading.enumerate())

@@ -1,0 +1,110 @@
+"""Ending mail by the link of a mail: signed, without a login, and never by a GET."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from django.test import Client
+
+from accounts.tests.factories import UserFactory
+from jobs.tests.factories import NOON
+from notifications.models import Channel, EmailOptOut, Event, NotificationPreferences
+from notifications.outbox import make_message
+from notifications.services.preferences import update_preferences
+from notifications.unsubscribe import read_token, topics_of, unsubscribe_url
+
+pytestmark = pytest.mark.django_db
+FAILURES, DIGEST = "email_on_job_failure", "daily_digest"
+
+
+def path_for(address: str, *topics: str) -> str:
+    return urlsplit(unsubscribe_url(address, topics)).path
+
+
+@pytest.fixture
+def visitor() -> Client:
+    """A mail program: no session, no token against forgery."""
+    return Client(enforce_csrf_checks=True)
+
+
+@pytest.mark.parametrize("method", ["get", "head"])
+def test_opening_the_link_changes_nothing(visitor: Client, method: str) -> None:
+    user = UserFactory(email="uma@example.com")
+
+    page = getattr(visitor, method)(path_for("uma@example.com", FAILURES))
+
+    assert page.status_code == 200
+    assert not EmailOptOut.objects.exists()
+    assert not NotificationPreferences.objects.filter(user=user, email_on_job_failure=False).exists()
+
+
+def test_the_page_has_a_button_and_no_outside_host(visitor: Client) -> None:
+    page = visitor.get(path_for("uma@example.com", FAILURES, DIGEST)).content.decode()
+
+    assert "No more mail to uma@example.com about failed and missed runs, the daily digest?" in page
+    assert '<form method="post"><button>' in page
+    assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_the_button_ends_it_for_the_user_and_for_lists(visitor: Client) -> None:
+    user = UserFactory(email="Uma@example.com")
+
+    for _ in range(2):
+        page = visitor.post(path_for("uma@example.com", FAILURES))
+        assert page.status_code == 200
+        assert "gets no more mail about failed and missed runs" in page.content.decode()
+
+    assert NotificationPreferences.objects.get(user=user).email_on_job_failure is False
+    assert NotificationPreferences.objects.get(user=user).email_on_job_success is True
+    assert list(EmailOptOut.objects.values_list("address_key", "topic")) == [("uma@example.com", FAILURES)]
+
+
+def test_one_click_of_a_mail_program(visitor: Client) -> None:
+    """RFC 8058: `List-Unsubscribe=One-Click` as a form, without cookies."""
+    page = visitor.post(path_for("ops@example.com", FAILURES), {"List-Unsubscribe": "One-Click"})
+
+    assert page.status_code == 200
+    assert EmailOptOut.objects.get().address_key == "ops@example.com"
+
+
+def test_who_asks_for_it_again_gets_it_again(visitor: Client) -> None:
+    user = UserFactory(email="uma@example.com")
+    visitor.post(path_for("uma@example.com", FAILURES, DIGEST))
+
+    update_preferences(user, changes={FAILURES: True}, now=NOON)
+
+    assert list(EmailOptOut.objects.values_list("topic", flat=True)) == [DIGEST]
+
+
+@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize("token", ["x", "WyJ4Il0:1:forged", "%00", "日本", "a" * 3000])
+def test_a_link_that_was_not_made_here(visitor: Client, method: str, token: str) -> None:
+    page = getattr(visitor, method)(f"/unsubscribe/{token}")
+
+    assert page.status_code == 404
+    assert "This link is not valid" in page.content.decode()
+    assert not EmailOptOut.objects.exists()
+
+
+def test_other_methods_are_refused(visitor: Client) -> None:
+    assert visitor.put(path_for("uma@example.com", FAILURES)).status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("event", "counts", "topics"),
+    [
+        (Event.RUN_FAILED, {"run_failed": 1}, [FAILURES]),
+        (Event.SUMMARY, {"run_failed": 2, "run_succeeded": 1}, [FAILURES, "email_on_job_success"]),
+        (Event.DAILY_DIGEST, {}, [DIGEST]),
+    ],
+)
+def test_a_link_names_what_its_mail_was_about(
+    event: Event, counts: dict[str, int], topics: list[str]
+) -> None:
+    message = make_message(Channel.EMAIL, "a@example.com", event, {"counts": counts}, now=NOON)
+
+    subscription: Any = read_token(path_for("a@example.com", *topics_of(message)).rsplit("/", 1)[1])
+
+    assert (subscription.address, subscription.topics) == ("a@example.com", topics)
