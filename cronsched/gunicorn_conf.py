@@ -14,6 +14,7 @@ from typing import Any
 from gunicorn import util
 
 from cronsched import env, ports
+from cronsched.garbage import collect_rarely
 
 env.load_dotenv(Path(__file__).resolve().parent.parent / ".env")
 
@@ -61,3 +62,5 @@ def when_ready(server: Any) -> None:
     from django.urls import get_resolver
 
     get_resolver().url_patterns  # noqa: B018, the look is what imports them
+    # Before the fork, so that workers share the pages of what is never searched.
+    collect_rarely()

@@ -19,6 +19,7 @@ from django.core.management.base import CommandParser
 
 from cronsched.chores import ChoreScheduler
 from cronsched.core.http.guard import AddressPolicy
+from cronsched.garbage import collect_rarely
 from cronsched.management.base import ProductCommand, seconds
 from jobs.engine.config import from_settings
 from jobs.engine.loop import WATCH_S, Engine
@@ -57,6 +58,7 @@ class Command(ProductCommand):
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         engine = make_engine()
         senders = Senders(is_leading=lambda: engine.keeper.trusted_term() is not None)
+        collect_rarely()
         engine.start()
         senders.start()
         logger.info("scheduler started holder=%s zone=%s", engine.keeper.holder, settings.SCHEDULER_TIMEZONE)
