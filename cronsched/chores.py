@@ -9,6 +9,7 @@ at start. Every chore rechecks the lease before it works.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
@@ -17,7 +18,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from apscheduler.executors.pool import ThreadPoolExecutor
-from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.schedulers import SchedulerNotRunningError
+from apscheduler.schedulers.blocking import BlockingScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 from django.conf import settings
 from django.core.management import call_command
@@ -33,7 +35,7 @@ from jobs.engine.tally import count_closed_hours, recount
 from jobs.engine.tell import sweep_untold
 from jobs.models import ChoreState
 from jobs.services.history import prune_executions
-from jobs.services.maintenance import reconcile
+from jobs.services.maintenance import pull_back, reconcile
 from notifications.digest import daily_edition, send_digests, weekly_edition
 from notifications.reminders import send_end_date_reminders
 from notifications.services.retention import prune_messages
@@ -44,6 +46,10 @@ logger = logging.getLogger(__name__)
 ERROR_TEXT_MAX = 900
 MONDAY = 0
 CHORE_HISTORY = timedelta(days=2)
+PULL_BACK_EVERY = timedelta(hours=1)
+# How soon a scheduler that died is built anew, and how soon its death is seen.
+REBUILD_S = 5.0
+LOOK_S = 0.2
 
 
 class ChoreFailed(Exception):
@@ -71,6 +77,15 @@ def daily_at(hour: int, minute: int = 0) -> Callable[[datetime | None, datetime]
         return last is None or last < latest
 
     return is_due
+
+
+def at_start_and_hourly(last: datetime | None, now: datetime) -> bool:
+    """Due once in this process's lead, and then each hour."""
+    return last is None or now - last >= PULL_BACK_EVERY or (_led_since is not None and last < _led_since)
+
+
+def _pull_back(term: Term, now: datetime) -> None:
+    pull_back(now=now)
 
 
 def weekly_at(weekday: int, hour: int) -> Callable[[datetime | None, datetime], bool]:
@@ -146,6 +161,7 @@ def _recount(term: Term, now: datetime) -> None:
 
 def all_chores() -> tuple[Chore, ...]:
     return (
+        Chore(name="pull_back", work=_pull_back, look_every_s=60, is_due=at_start_and_hourly),
         Chore(name="reconcile", work=_reconcile, look_every_s=settings.SCHEDULER_POLL_SECONDS),
         Chore(name="rescue", work=_rescue, look_every_s=15),
         Chore(name="reminders", work=_remind, look_every_s=60, is_due=weekly_at(MONDAY, 9)),
@@ -162,6 +178,7 @@ def all_chores() -> tuple[Chore, ...]:
 # The store pickles a reference to `run_chore` and the chore's name, nothing else; the process that
 # leads says here how it knows that it leads.
 _keeper: LeaseKeeper | None = None
+_led_since: datetime | None = None
 
 
 def run_chore(name: str) -> None:
@@ -186,7 +203,9 @@ def run_chore(name: str) -> None:
 def run_if_due(chore: Chore, *, term: Term, now: datetime) -> bool:
     """Do the chore's work when its last success says it is due, and note how it went."""
     state, _ = ChoreState.objects.get_or_create(name=chore.name)
-    if not chore.is_due(state.last_success_at, now):
+    last = state.last_success_at
+    # A success that lies ahead is of a clock that has been set back since.
+    if not chore.is_due(None if last and last > now else last, now):
         return False
     noted = ChoreState.objects.filter(name=chore.name)
     try:
@@ -199,46 +218,84 @@ def run_if_due(chore: Chore, *, term: Term, now: datetime) -> bool:
 
 
 class ChoreScheduler:
-    """APScheduler on Django's store; built when the lead is gained, shut down when it is lost."""
+    """APScheduler on Django's store, in threads of its own; started with the lead, ended with it.
 
-    def __init__(self) -> None:
-        self._scheduler: Any = None
-        # Started in the ticker's thread, stopped in the lease's.
-        self._lock = threading.Lock()
+    Its loop ends for good when the store fails it once (a locked file, a server that fails over), at
+    start or later: it is watched, and built anew. Neither `start` nor `stop` touches the database.
+    """
+
+    def __init__(self, *, rebuild_s: float = REBUILD_S) -> None:
+        self._rebuild_s = rebuild_s
+        self._ended = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def start(self, keeper: LeaseKeeper) -> None:
-        global _keeper
-        _keeper = keeper
+        global _keeper, _led_since
+        _keeper, _led_since = keeper, clock.now()
         self.stop()
-        with self._lock:
-            self._scheduler = self._build()
-            self._scheduler.start()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(self._ended,), name="chores", daemon=True)
+        self._thread.start()
 
-    def stop(self, *, wait: bool = False) -> None:
-        """No further chore; with `wait`, one that is under way is waited for."""
-        with self._lock:
-            if self._scheduler is not None:
-                self._scheduler.shutdown(wait=wait)
-                self._scheduler = None
+    def stop(self, *, wait_s: float = 0.0) -> None:
+        """No further chore. One that is under way finds the lease gone at its next step."""
+        self._ended.set()
+        if self._thread is not None and wait_s:
+            self._thread.join(wait_s)
 
-    def _build(self) -> Any:
-        scheduler: Any = BackgroundScheduler(
-            timezone=UTC,
-            executors={"default": ThreadPoolExecutor(2)},
-            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+    def _run(self, ended: threading.Event) -> None:
+        while not ended.is_set():
+            try:
+                self._run_once(ended)
+            except Exception:
+                logger.exception("chores could not be started, they are started anew")
+            finally:
+                connection.close()
+            ended.wait(self._rebuild_s)
+
+    def _run_once(self, ended: threading.Event) -> None:
+        """Build the scheduler and keep it until the lead is lost, or until its loop dies."""
+        scheduler = _build()
+        loop = threading.Thread(target=_serve, args=(scheduler,), name="chores-loop", daemon=True)
+        loop.start()
+        while loop.is_alive() and not ended.wait(LOOK_S):
+            pass
+        while True:
+            # Not running yet, or not any more. A chore under way is waited for, here and nowhere else.
+            with contextlib.suppress(SchedulerNotRunningError):
+                scheduler.shutdown(wait=True)
+            loop.join(LOOK_S)
+            if not loop.is_alive():
+                return
+
+
+def _serve(scheduler: Any) -> None:
+    try:
+        scheduler.start()
+    except Exception:
+        logger.exception("chores have stopped, they are started anew")
+    finally:
+        connection.close()
+
+
+def _build() -> Any:
+    scheduler: Any = BlockingScheduler(
+        timezone=UTC,
+        executors={"default": ThreadPoolExecutor(2)},
+        job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+    )
+    scheduler.add_jobstore(DjangoJobStore(), "default")
+    chores = all_chores()
+    DjangoJob.objects.exclude(id__in=[chore.name for chore in chores]).delete()
+    for number, chore in enumerate(chores):
+        scheduler.add_job(
+            "cronsched.chores:run_chore",
+            IntervalTrigger(seconds=int(chore.look_every_s), timezone=UTC),
+            args=[chore.name],
+            id=chore.name,
+            name=chore.name,
+            # What is overdue runs at start, one after another.
+            next_run_time=clock.now() + timedelta(seconds=1 + number),
+            replace_existing=True,
         )
-        scheduler.add_jobstore(DjangoJobStore(), "default")
-        chores = all_chores()
-        DjangoJob.objects.exclude(id__in=[chore.name for chore in chores]).delete()
-        for number, chore in enumerate(chores):
-            scheduler.add_job(
-                "cronsched.chores:run_chore",
-                IntervalTrigger(seconds=int(chore.look_every_s), timezone=UTC),
-                args=[chore.name],
-                id=chore.name,
-                name=chore.name,
-                # What is overdue runs at start, one after another.
-                next_run_time=clock.now() + timedelta(seconds=1 + number),
-                replace_existing=True,
-            )
-        return scheduler
+    return scheduler

@@ -21,6 +21,13 @@ FALSE_WORDS = frozenset({"false", "0", "no", "off", ""})
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 RETIRED = ("SCHEDULER_LOCK_PATH", "FASTAPI_DATABASE_URL", "FASTAPI_LOG_FILE", "FASTAPI_LOG_TO_FILE")
 
+# Seconds: a server that falls silent without a word must not hold a thread for ever. PostgreSQL's driver
+# knows no limit for an answer, only for a peer that is gone.
+CONNECT_S = 10
+SILENCE_S = 30
+KEEPALIVE_S = 10
+STATEMENT_LIMITS = ("read_timeout", "write_timeout")
+
 
 def load_dotenv(path: Path) -> None:
     """Add `path`'s settings to the environment; what is already set stays."""
@@ -133,7 +140,16 @@ def database(url: str, base_dir: Path) -> dict[str, Any]:
         # READ COMMITTED: engine transactions read what is committed now, not a snapshot.
         options.setdefault("charset", "utf8mb4")
         options.setdefault("isolation_level", "read committed")
-    elif not engine.endswith("postgresql"):
+        options.setdefault("connect_timeout", CONNECT_S)
+        for name in STATEMENT_LIMITS:
+            options.setdefault(name, SILENCE_S)
+    elif engine.endswith("postgresql"):
+        options.setdefault("connect_timeout", CONNECT_S)
+        options.setdefault("keepalives_idle", KEEPALIVE_S)
+        options.setdefault("keepalives_interval", KEEPALIVE_S)
+        options.setdefault("keepalives_count", SILENCE_S // KEEPALIVE_S - 1)
+        options.setdefault("tcp_user_timeout", SILENCE_S * 1000)
+    else:
         raise ImproperlyConfigured(
             f"DATABASE_URL: {scheme}:// is not supported; use sqlite, mysql or postgres."
         )

@@ -33,7 +33,8 @@ def run_fact(run: JobExecution, event: Event, audience: Audience) -> Fact:
         "answer": _first_lines(run),
         "in_a_row": run.job.consecutive_failures,
         "missed_count": run.missed_count,
-        "target": run.target,
+        # Queries of webhooks may hold tokens, and mail goes anywhere.
+        "target": run.target.partition("?")[0],
     }
 
 

@@ -162,6 +162,9 @@ def on_user_changed(
         return
     title = f"User {user.username} was {action}"
     gone = user.pk if action == "deleted" else None
+    if gone or changes.get("is_active") == (True, False):
+        count = Job.objects.filter(created_by=user).count()
+        title += f", owner of {count} job{'' if count == 1 else 's'}" if count else ""
     _tell_admins(f"user_{action}:{user.pk}", title, by, now, changes, except_for=gone)
 
 

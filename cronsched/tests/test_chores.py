@@ -6,6 +6,8 @@ import warnings
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import OperationalError
+from django_apscheduler.jobstores import DjangoJobStore
 from django_apscheduler.models import DjangoJob, DjangoJobExecution
 
 from cronsched import chores
@@ -14,7 +16,7 @@ from jobs.engine.lease import LeaseKeeper, Term
 from jobs.engine.rescue import PATIENCE_S
 from jobs.models import ChoreState, JobExecution
 from jobs.services import history
-from jobs.tests.factories import NOON, ExecutionFactory
+from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 
 # NOON is 21:00 in Tokyo.
 MORNING = datetime(2026, 3, 9, 23, 0, tzinfo=UTC)
@@ -140,14 +142,97 @@ def test_the_chores_run_at_start_and_show_in_the_store(term, monkeypatch):
     try:
         assert done.wait(20)
     finally:
-        scheduler.stop(wait=True)
-        # The store's listeners leave their connection to APScheduler's thread, which ends with it.
-        with warnings.catch_warnings(action="ignore"):
-            gc.collect()
+        stop(scheduler)
 
     assert list(DjangoJob.objects.values_list("id", flat=True)) == ["now"]
     assert DjangoJobExecution.objects.filter(job_id="now", status="Executed").count() == 1
     assert ChoreState.objects.get(name="now").last_success_at is not None
+
+
+def stop(scheduler: ChoreScheduler) -> None:
+    scheduler.stop(wait_s=20)
+    # The store's listeners leave connections to APScheduler's threads, which end with them.
+    with warnings.catch_warnings(action="ignore"):
+        gc.collect()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("write", ["add_job", "update_job"])
+def test_chores_whose_store_fails_once_go_on(term, monkeypatch, write):
+    """At start and later: a locked file, a server that fails over."""
+    failed, again = threading.Event(), threading.Event()
+    real = getattr(DjangoJobStore, write)
+
+    def fail_once(store, job):
+        if not failed.is_set():
+            failed.set()
+            raise OperationalError(1290, "read-only")
+        return real(store, job)
+
+    def work(term, now):
+        if failed.is_set():
+            again.set()
+
+    monkeypatch.setattr(chores, "all_chores", lambda: (Chore(name="often", work=work, look_every_s=1),))
+    monkeypatch.setattr(DjangoJobStore, write, fail_once)
+    scheduler = ChoreScheduler(rebuild_s=0.05)
+
+    scheduler.start(FakeKeeper(term))
+    try:
+        assert failed.wait(20)
+        again.clear()
+        assert again.wait(20), "no chore ran after the failure"
+    finally:
+        stop(scheduler)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_chores_are_ended_while_their_store_is_silent(term, monkeypatch):
+    """`stop` is called by the lease's thread, which must not wait for a database."""
+    reached, release = threading.Event(), threading.Event()
+
+    def silent(store, job):
+        reached.set()
+        release.wait(20)
+
+    monkeypatch.setattr(DjangoJobStore, "add_job", silent)
+    scheduler = ChoreScheduler()
+    scheduler.start(FakeKeeper(term))
+    assert reached.wait(20)
+
+    scheduler.stop()
+    assert not release.is_set()
+
+    release.set()
+    stop(scheduler)
+    assert not scheduler._thread.is_alive()
+
+
+@pytest.mark.django_db
+def test_a_success_in_the_future_does_not_put_a_chore_off(work, term):
+    """The clock was years ahead, and has been set right."""
+    ChoreState.objects.create(name="morning", last_success_at=NOON + timedelta(days=1500))
+    chore = Chore(name="morning", work=work, look_every_s=60, is_due=daily_at(8))
+
+    assert run_if_due(chore, term=term, now=NOON)
+
+
+@pytest.mark.django_db
+def test_each_lead_begins_with_a_look_at_what_lies_too_far_ahead(term, monkeypatch):
+    """Started anew after the clock was set back: nobody saw the jump, and the job would sleep for years."""
+    job = JobFactory(next_run_at=NOON + timedelta(days=1500))
+    early = JobFactory(next_run_at=NOON + timedelta(seconds=5))
+    chore = next(chore for chore in chores.all_chores() if chore.name == "pull_back")
+    ChoreState.objects.create(name="pull_back", last_success_at=NOON - timedelta(minutes=1))
+    assert not run_if_due(chore, term=term, now=NOON)
+
+    monkeypatch.setattr(chores, "_led_since", NOON)
+    assert run_if_due(chore, term=term, now=NOON)
+
+    job.refresh_from_db()
+    early.refresh_from_db()
+    assert job.next_run_at == NOON + timedelta(minutes=1)
+    assert early.next_run_at == NOON + timedelta(seconds=5), "it comes due, and is then right by itself"
 
 
 @pytest.fixture

@@ -252,6 +252,18 @@ class JobAdmin(ServiceAdmin):
             **super().get_changeform_initial_data(request),
         }
 
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """`?focus=end_date`, as messages link it, opens the page with that field in focus.
+
+        By a redirect: a fragment in the link itself would be lost on the way through the sign-in.
+        """
+        focus = request.GET.get("focus", "")
+        if request.method == "GET" and focus in JobForm.base_fields:
+            return HttpResponseRedirect(f"{request.path}#id_{focus}")
+        return super().change_view(request, object_id, form_url, extra_context)
+
     # ---- writes ----------------------------------------------------------------------------------
 
     def create(self, request: HttpRequest, data: dict[str, Any]) -> Job:

@@ -22,7 +22,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from django.db import DatabaseError, close_old_connections, connection, models, transaction
+from django.db import Error, close_old_connections, connection, models, transaction
 from django.db.models import F, Q
 
 from cronsched.core.clock import uptime
@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 RENEWALS_PER_LEASE = 5
 MARGIN_SHARE = 0.15
 STANDBY_RETRY_S = 1.0
+# What giving the lease up may take.
+STOP_MOST_S = 5.0
 
 
 class LeaseLost(Exception):
@@ -47,12 +49,25 @@ class Term:
     number: int
 
 
+def is_held(ttl_s: float) -> Q:
+    """Whether somebody leads, by the database's clock.
+
+    A heartbeat that lies ahead of that clock by more than a lease was written before the clock was set
+    back: it must not keep everybody out until its time comes round again. Its holder, if it lives,
+    has renewed since.
+    """
+    return (
+        ~Q(holder="")
+        & Q(expires_at__gt=DatabaseNow(), expires_at__isnull=False)
+        & Q(renewed_at__lte=DatabaseNow(ttl_s))
+    )
+
+
 def acquire(*, holder: str, ttl_s: float) -> Term | None:
     """Take the lease if nobody holds it or its time has run out; None while another leads."""
     SchedulerLease.objects.get_or_create(pk=LEASE_ID)
-    free = Q(holder="") | Q(expires_at__isnull=True) | Q(expires_at__lte=DatabaseNow())
     with transaction.atomic():
-        taken = SchedulerLease.objects.filter(free, pk=LEASE_ID).update(
+        taken = SchedulerLease.objects.filter(~is_held(ttl_s), pk=LEASE_ID).update(
             holder=holder,
             term=F("term") + 1,
             acquired_at=DatabaseNow(),
@@ -118,15 +133,14 @@ class LeaseKeeper:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop renewing and give the lease up."""
+        """Stop renewing and give the lease up; without a database that answers, it runs out by itself."""
         self._stop.set()
-        self._thread.join(timeout=self._ttl_s)
-        if self._term is not None:
-            try:
-                release(self._term)
-            except DatabaseError:
-                logger.warning("lease not released, it runs out by itself term=%d", self._term.number)
-            self._term = None
+        self._thread.join(timeout=min(self._ttl_s, STOP_MOST_S))
+        if self._thread.is_alive():
+            logger.warning("lease not released, it runs out by itself holder=%s", self.holder)
+
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
 
     def trusted_term(self) -> Term | None:
         """The term, while this process may act on it; None for a standby or a lapsed trust."""
@@ -145,7 +159,7 @@ class LeaseKeeper:
         started = self._clock()
         try:
             self._renew(started) if self._term else self._acquire(started)
-        except DatabaseError as error:
+        except Error as error:
             if not self._is_database_silent:
                 logger.warning(
                     "lease: the database does not answer, nothing is sent meanwhile error=%s", error
@@ -186,8 +200,21 @@ class LeaseKeeper:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            close_old_connections()
-            self.turn()
+            try:
+                close_old_connections()
+                self.turn()
+            except Exception:
+                # This thread has no successor: whatever it was, the next turn follows.
+                logger.exception("lease: a turn failed")
             pause_s = self._ttl_s / RENEWALS_PER_LEASE if self._term else STANDBY_RETRY_S
             self._stop.wait(min(pause_s, self._ttl_s / RENEWALS_PER_LEASE))
+        self._give_up()
         connection.close()
+
+    def _give_up(self) -> None:
+        term, self._term = self._term, None
+        if term is not None:
+            try:
+                release(term)
+            except Error:
+                logger.warning("lease not released, it runs out by itself term=%d", term.number)

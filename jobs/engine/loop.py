@@ -21,13 +21,13 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from django.db import DatabaseError, close_old_connections
+from django.db import Error, close_old_connections
 
 from cronsched.core import clock
 from jobs.engine.claim import claim
 from jobs.engine.config import EngineConfig
 from jobs.engine.lease import LeaseKeeper, LeaseLost, Term
-from jobs.engine.plan import PlanConflict, plan_due
+from jobs.engine.plan import plan_due
 from jobs.engine.recorder import Recorder
 from jobs.engine.rescue import miss_stale_queue
 from jobs.engine.send import Sender, SenderConfig
@@ -40,6 +40,12 @@ CLAIM_BATCH = 500
 # A tick that still has rows to send stops here, so that the next one can plan.
 TICK_BUDGET_S = 0.9
 RECORD_STOP_S = 10.0
+TICK_STOP_S = 5.0
+# How often `fault` is asked; and how long no tick need come to its end before the process is at fault:
+# several leases, and longer than a database may be away.
+WATCH_S = 1.0
+STUCK_LEASES = 8
+STUCK_LEAST_S = 120.0
 
 
 def make_holder() -> str:
@@ -74,6 +80,7 @@ class Engine:
         self._freed = threading.Event()
         self._started_term: Term | None = None
         self._wants_resync = threading.Event()
+        self._wants_reopen = False
         self.keeper = LeaseKeeper(holder=make_holder(), ttl_s=lease_s, on_lost=on_lead_lost)
         self.recorder = Recorder(clock=now, on_recorded=self._freed.set)
         self.sender = Sender(
@@ -81,6 +88,8 @@ class Engine:
         )
         self.ticker = Ticker(tick=self.tick, on_jump=lambda jump: self._wants_resync.set())
         self._is_failing = False
+        self._stuck_s = max(STUCK_LEAST_S, STUCK_LEASES * lease_s)
+        self._ticks = self._ticks_seen = self._looks = 0
 
     def start(self) -> None:
         self.recorder.start()
@@ -89,32 +98,59 @@ class Engine:
         self.ticker.start()
 
     def stop(self, drain_s: float) -> None:
-        """Drain within `drain_s` seconds, then cut off, record, and give up the lease."""
-        self.ticker.stop()
+        """Drain within `drain_s` seconds, then cut off, record, and give up the lease.
+
+        Every step has its bound: whatever hangs is left behind.
+        """
+        self.ticker.stop(TICK_STOP_S)
         logger.info("stopping, waiting for runs in flight count=%d", self.sender.in_flight)
         self.sender.stop(drain_s)
         self.recorder.stop(RECORD_STOP_S)
         self._on_lead_lost()
         self.keeper.stop()
 
+    def hurry(self) -> None:
+        """Let a stop that is under way wait for no answer any more."""
+        self.sender.hurry()
+
+    def fault(self) -> str:
+        """Why this process should end and be started anew; "" while it is well. Asked every WATCH_S.
+
+        It counts how often it was asked, not the time: a machine that was suspended is not at fault.
+        """
+        alive = {
+            "lease": self.keeper.is_alive(),
+            "clock": self.ticker.is_alive(),
+            "sender": self.sender.is_alive(),
+            "recorder": self.recorder.is_alive(),
+        }
+        dead = [name for name, is_alive in alive.items() if not is_alive]
+        if dead:
+            return f"a thread has died: {', '.join(dead)}"
+        self._looks = self._looks + 1 if self._ticks == self._ticks_seen else 0
+        self._ticks_seen = self._ticks
+        stuck_s = self._looks * WATCH_S
+        return f"no tick has come to its end for {stuck_s:.0f} s" if stuck_s >= self._stuck_s else ""
+
     def tick(self) -> None:
         """One second's work, if this process leads. Never raises: the next tick sees it anew."""
-        close_old_connections()
         try:
+            close_old_connections()
             term = self.keeper.trusted_term()
             if term is not None:
                 self._work(term)
-            self._say_working()
+                self._say_working()
         except LeaseLost as error:
             logger.warning("tick: %s", error)
-        except PlanConflict as error:
-            logger.info("tick: %s", error)
-        except DatabaseError as error:
+        except Error as error:
             if not self._is_failing:
-                logger.warning("tick: the database does not answer, nothing is planned error=%s", error)
+                logger.warning("tick: the database refuses, not all is planned error=%s", error)
             self._is_failing = True
         except Exception:
+            # Not counted: where no tick does its work any more, another process may.
             logger.exception("tick failed")
+            return
+        self._ticks += 1
 
     def _say_working(self) -> None:
         if self._is_failing:
@@ -122,14 +158,17 @@ class Engine:
         self._is_failing = False
 
     def _work(self, term: Term) -> None:
-        until = time.monotonic() + TICK_BUDGET_S
+        began, until = self._now(), time.monotonic() + TICK_BUDGET_S
         if self._started_term != term:
             self._begin_term(term)
-        if self._wants_resync.is_set():
-            self._wants_resync.clear()
-            self._resync(now=self._now())
-            # Set back, it lets runs start in hours that were counted.
-            reopen(self._now())
+        try:
+            self._plan(term)
+        finally:
+            # Whatever kept PLAN from its end, what is queued leaves.
+            self._dispatch_all(term, until)
+        self._set_right(began)
+
+    def _plan(self, term: Term) -> None:
         for planned in plan_due(now=self._now(), term=term, config=self._config):
             logger.info(
                 "planned due=%d queued=%d missed=%d broken=%d",
@@ -137,15 +176,29 @@ class Engine:
             )  # fmt: skip
             # The first request leaves before the last job is planned.
             self._dispatch(term)
-        self._dispatch_all(term, until)
+
+    def _set_right(self, now: datetime) -> None:
+        """What a clock that was set, or another host's clock, has left wrong. It keeps no run waiting."""
+        if self._wants_resync.is_set():
+            # Cleared first, for the clock may be set again meanwhile.
+            self._wants_resync.clear()
+            self._wants_reopen = True
+            try:
+                self._resync(now=now)
+            except BaseException:
+                self._wants_resync.set()
+                raise
+        if self._wants_reopen:
+            # Set back, it lets runs start in hours that were counted.
+            reopen(now)
+            self._wants_reopen = False
 
     def _begin_term(self, term: Term) -> None:
         """What a new leader does first, and no more: what came due in between is waiting."""
-        miss_stale_queue(now=self._now(), term=term, grace_s=self._config.grace_s)
-        # The clock of this host may be behind that of the last leader.
-        reopen(self._now())
+        self._wants_reopen = True
         self._on_lead()
         self._started_term = term
+        miss_stale_queue(now=self._now(), term=term, grace_s=self._config.grace_s)
 
     def _dispatch_all(self, term: Term, until: float) -> None:
         """Send all that is queued, waiting for room, until this tick's time is up."""

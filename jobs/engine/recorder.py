@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from django.db import DatabaseError, InterfaceError, OperationalError, close_old_connections, connection
+from django.db import InterfaceError, OperationalError, close_old_connections, connection
 
 from jobs.engine.messages import DeliveryResult, Outcome, Reason
 from jobs.engine.record import BATCH, record
@@ -53,6 +53,9 @@ class Recorder:
         self._results.put(None)
         self._thread.join(timeout_s + RETRY_MOST_S)
 
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
     def _run(self) -> None:
         is_open = True
         while is_open:
@@ -81,8 +84,8 @@ class Recorder:
     def _record_for_sure(self, batch: list[DeliveryResult]) -> None:
         pause_s = RETRY_FIRST_S
         while True:
-            close_old_connections()
             try:
+                close_old_connections()
                 self._record(batch)
             except (OperationalError, InterfaceError) as error:
                 if not self._wait(pause_s, len(batch), error):
@@ -120,7 +123,7 @@ class Recorder:
         )
         try:
             record([bare], now=self._clock())
-        except DatabaseError:
+        except Exception:
             # RESCUE ends the row by its deadline.
             logger.exception("record: given up execution=%s", result.execution_id)
 

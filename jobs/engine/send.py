@@ -222,6 +222,14 @@ class Sender:
         if self._thread.is_alive():
             logger.error("sender did not stop in_flight=%d", self._in_flight)
 
+    def hurry(self) -> None:
+        """Cut off at once what a stop is still waiting for."""
+        if self._thread is not None and not self._is_open:
+            self._loop.call_soon_threadsafe(self._cut_off)
+
+    def is_alive(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
     # Below: in the loop's thread.
 
     def _serve(self, ready: Future[None]) -> None:
@@ -269,11 +277,14 @@ class Sender:
         self._hand_back(waiting)
         if self._running:
             await asyncio.wait(self._running, timeout=max(0.0, drain_s))
-        for task in self._running:
-            task.cancel()
+        self._cut_off()
         if self._running:
             logger.warning("deliveries cut off by shutdown count=%d", len(self._running))
             await asyncio.wait(self._running, timeout=_CANCEL_S)
+
+    def _cut_off(self) -> None:
+        for task in self._running:
+            task.cancel()
 
     def _settle_rest(self) -> None:
         """Give a result to whatever still has none, when the loop is about to end."""

@@ -22,6 +22,9 @@ from apscheduler.triggers.interval import IntervalTrigger
 from cronsched.core.clock import uptime
 
 logger = logging.getLogger(__name__)
+# A tick that is held up is said once, by us; APScheduler would say it each second.
+_scheduler_logger = logging.getLogger(f"{__name__}.apscheduler")
+_scheduler_logger.setLevel(logging.ERROR)
 
 TICK_ID = "tick"
 WATCH_S = 0.5
@@ -51,7 +54,9 @@ class Ticker:
         self._offset = wall() - steady()
         self._stop = threading.Event()
         self._watchdog = threading.Thread(target=self._watch, name="clock-watchdog", daemon=True)
+        self._ticking = threading.Lock()
         self._scheduler: Any = BackgroundScheduler(
+            logger=_scheduler_logger,
             timezone=UTC,
             executors={"default": ThreadPoolExecutor(1)},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
@@ -65,11 +70,18 @@ class Ticker:
         self._scheduler.start()
         self._watchdog.start()
 
-    def stop(self) -> None:
-        """No further tick; one that is under way is waited for."""
+    def stop(self, timeout_s: float) -> None:
+        """No further tick; one that is under way is waited for, `timeout_s` seconds at most."""
         self._stop.set()
-        self._scheduler.shutdown(wait=True)
-        self._watchdog.join()
+        self._scheduler.shutdown(wait=False)
+        if self._ticking.acquire(timeout=timeout_s):
+            self._ticking.release()
+        else:
+            logger.error("the tick under way does not end, it is left behind")
+        self._watchdog.join(timeout_s)
+
+    def is_alive(self) -> bool:
+        return self._watchdog.is_alive()
 
     def look(self) -> float | None:
         """One look at both clocks: the jump in seconds and everything realigned, or None."""
@@ -84,9 +96,13 @@ class Ticker:
         return jump
 
     def _timed_tick(self) -> None:
-        began_s = self._steady()
-        self._tick()
-        took_s = self._steady() - began_s
+        with self._ticking:
+            # Handed to the pool before the stop, begun after it.
+            if self._stop.is_set():
+                return
+            began_s = self._steady()
+            self._tick()
+            took_s = self._steady() - began_s
         if took_s > HELD_UP_S:
             logger.warning("a tick was held up took_s=%.1f", took_s)
 
@@ -96,4 +112,7 @@ class Ticker:
 
     def _watch(self) -> None:
         while not self._stop.wait(WATCH_S):
-            self.look()
+            try:
+                self.look()
+            except Exception:
+                logger.exception("the clock could not be watched")

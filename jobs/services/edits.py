@@ -15,9 +15,9 @@ from uuid import UUID
 from cronsched.core.errors import InvalidInput
 from jobs.choices import PausedReason
 from jobs.engine.slots import next_slot, schedule_key
-from jobs.models import Job, JobExecution
+from jobs.models import Job
 from jobs.schedule import CronError, ZoneError
-from jobs.services.overtaken import overtaken_run
+from jobs.services.overtaken import Overtaken, overtaken_run
 from jobs.services.signing import ROTATION_COLUMNS
 from taxonomy.models import Taxon
 
@@ -39,7 +39,7 @@ class Edit:
     action: str
     changes: dict[str, tuple[Any, Any]]
     columns: frozenset[str]
-    overtaken: JobExecution | None
+    overtaken: Overtaken | None
 
 
 def make_job(clean: Mapping[str, Any], *, owner_id: UUID | None, now: datetime) -> Job:

@@ -17,9 +17,10 @@ from cronsched.core.clock import scheduler_date
 from cronsched.core.db import locked, retry_conflicts, update_each
 from jobs.choices import PausedReason, Status
 from jobs.engine import slots
-from jobs.engine.tell import tell_batch_changed, tell_changed
+from jobs.engine.broken import switch_off
+from jobs.engine.decide import ROW_FAULTS, blamed
+from jobs.engine.tell import tell_batch_changed
 from jobs.models import Job
-from jobs.schedule import CronError, ZoneError
 from jobs.services.overtaken import overtaken_run, record_overtaken
 from jobs.signals import JobChange
 
@@ -52,6 +53,15 @@ def reconcile(*, now: datetime) -> ResyncResult:
     removed = _clear_inactive()
     paused += _recompute(_drifted(), now=now)
     return ResyncResult(scheduled=Job.objects.scheduled().count(), paused=paused, removed=removed)
+
+
+def pull_back(*, now: datetime) -> int:
+    """Set right the next runs that lie later than the schedule says, which no comparison in SQL finds.
+
+    A clock that was set back left them there, or a hand. One that lies earlier comes due, and is then
+    right by itself. The count of jobs switched off as unreadable.
+    """
+    return _recompute(Job.objects.scheduled().filter(next_run_at__gt=now), now=now, only_back=True)
 
 
 def expire_jobs(*, now: datetime) -> int:
@@ -120,12 +130,12 @@ def _drifted() -> QuerySet[Job]:
     return drifted
 
 
-def _recompute(jobs: QuerySet[Job], *, now: datetime) -> int:
+def _recompute(jobs: QuerySet[Job], *, now: datetime, only_back: bool = False) -> int:
     """Set the next run of these jobs from `now` on. The count of jobs switched off as unreadable.
 
     A job that is due is PLAN's: its slot stays, unless its schedule was changed meanwhile.
     """
-    broken = 0
+    faults: dict[Job, Exception] = {}
     fields = (
         "id",
         "name",
@@ -142,14 +152,20 @@ def _recompute(jobs: QuerySet[Job], *, now: datetime) -> int:
             key = slots.schedule_key(job.cron_expression, job.zone_name)
             try:
                 next_run_at = _next_of(job, key, now)
-            except (CronError, ZoneError) as error:
-                broken += _switch_off_broken(job, str(error), now)
+            except ROW_FAULTS as error:
+                faults[job] = error
+                continue
+            if only_back and not _is_later(job.next_run_at, next_run_at):
                 continue
             if (next_run_at, key) != (job.next_run_at, job.planned_schedule):
                 rows.append((next_run_at, key, job.pk, job.schedule_version))
         # A job that was edited meanwhile has another version, and its own right next run.
         update_each(Job, ("next_run_at", "planned_schedule"), ("id", "schedule_version"), rows)
-    return broken
+    return _switch_off_blamed(faults, now=now)
+
+
+def _is_later(planned: datetime | None, right: datetime | None) -> bool:
+    return planned is not None and right is not None and planned > right
 
 
 def _next_of(job: Job, key: str, now: datetime) -> datetime | None:
@@ -161,13 +177,23 @@ def _next_of(job: Job, key: str, now: datetime) -> datetime | None:
     )
 
 
+def _switch_off_blamed(faults: dict[Job, Exception], *, now: datetime) -> int:
+    """Switch off the jobs that are themselves to blame for their fault. The count."""
+    notes = blamed(faults)
+    for job, note in notes.items():
+        _switch_off_broken(job, note, now)
+    if len(faults) > len(notes):
+        error = next(error for job, error in faults.items() if job not in notes)
+        logger.error(
+            "jobs passed over, several fail alike count=%d", len(faults) - len(notes), exc_info=error
+        )
+    return len(notes)
+
+
 @retry_conflicts
-def _switch_off_broken(job: Job, note: str, now: datetime) -> int:
-    logger.warning("reconcile: job switched off job=%s reason=%s", job.pk, note)
+def _switch_off_broken(job: Job, note: str, now: datetime) -> None:
     with transaction.atomic():
-        _switch_off([job], PausedReason.BROKEN, note, now)
-        tell_changed(job, "broken", now=now)
-    return 1
+        switch_off(job, note=note, now=now)
 
 
 def _pages(jobs: QuerySet[Job]) -> Iterator[list[Job]]:

@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.db.models import BooleanField, ExpressionWrapper, Q
+from django.db.models import BooleanField, ExpressionWrapper
 
-from cronsched.core.db import DatabaseNow
+from jobs.engine.lease import is_held
 from jobs.models import Job, SchedulerLease
 from jobs.models.lease import LEASE_ID
 
@@ -35,7 +35,7 @@ class SchedulerStatus:
 
 def scheduler_status(*, now: datetime) -> SchedulerStatus:
     """Two short queries, whatever the number of jobs and runs. `now` is only echoed."""
-    is_live = ExpressionWrapper(~Q(holder="") & Q(expires_at__gt=DatabaseNow()), output_field=BooleanField())
+    is_live = ExpressionWrapper(is_held(settings.SCHEDULER_LOCK_STALE_SECONDS), output_field=BooleanField())
     row: Any = SchedulerLease.objects.annotate(is_live=is_live).filter(pk=LEASE_ID).first()
     live = row if row and row.is_live else None
     return SchedulerStatus(

@@ -10,7 +10,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from jobs.choices import Status
-from jobs.engine import plan
+from jobs.engine import decide
 from jobs.engine.claim import claim
 from jobs.engine.plan import plan_batch, plan_due
 from jobs.engine.rescue import miss_stale_queue
@@ -105,9 +105,9 @@ def test_all_is_capped_and_what_is_older_is_one_row(plan_at):
 
     gap = job.executions.get(status=Status.MISSED)
     total = 30 * 24 * 60 + 1
-    assert gap.missed_count == total - plan.CATCH_UP_MOST
-    assert (gap.scheduled_for, gap.missed_last_at) == tuple(minutes(0, total - plan.CATCH_UP_MOST - 1))
-    first = total - plan.CATCH_UP_MOST
+    assert gap.missed_count == total - decide.CATCH_UP_MOST
+    assert (gap.scheduled_for, gap.missed_last_at) == tuple(minutes(0, total - decide.CATCH_UP_MOST - 1))
+    first = total - decide.CATCH_UP_MOST
     assert of_status(job, Status.QUEUED) == minutes(first, first + 1, first + 2)
 
 

@@ -3,12 +3,14 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from django.db import DatabaseError, OperationalError, connection, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 
 from cronsched.core.db import DatabaseNow, database_now
 from jobs.engine import lease
 from jobs.engine.lease import LeaseKeeper, LeaseLost, Term, acquire, prove, release, renew
 from jobs.models import SchedulerLease
+from jobs.services.status import scheduler_status
+from jobs.tests.factories import NOON
 
 pytestmark = [pytest.mark.django_db, pytest.mark.databases]
 
@@ -208,6 +210,37 @@ def test_a_leader_is_steady_from_its_beginning_and_anew_after_each_long_silence(
     leader.turn()
     clock.time += 3
     assert leader.steady_s() == 3
+
+
+def test_a_connection_that_the_driver_has_closed_is_a_silent_database(monkeypatch):
+    """Its error is no DatabaseError."""
+    leader = keeper("a", Steady())
+
+    def fail(*args, **options):
+        raise InterfaceError(0, "")
+
+    with monkeypatch.context() as away:
+        away.setattr(lease, "acquire", fail)
+        leader.turn()
+    leader.turn()
+
+    assert leader.is_trusted()
+
+
+def test_a_heartbeat_of_a_clock_that_was_set_back_since_keeps_nobody_out():
+    """Killed while the machine's clock was an hour ahead; the clock is right again."""
+    acquire(holder="a", ttl_s=15)
+    SchedulerLease.objects.update(renewed_at=DatabaseNow(3600), expires_at=DatabaseNow(3615))
+
+    assert not scheduler_status(now=NOON).scheduler_running
+    assert acquire(holder="b", ttl_s=15) == Term(holder="b", number=2)
+
+
+def test_a_lease_may_be_longer_than_ones_own():
+    """Two processes, configured differently: the one with the longer lease is alive all the same."""
+    acquire(holder="a", ttl_s=3600)
+
+    assert acquire(holder="b", ttl_s=15) is None
 
 
 def refuse(*args, **options):

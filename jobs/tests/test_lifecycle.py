@@ -334,6 +334,26 @@ def test_slot_that_has_its_row_is_not_missed_again() -> None:
     assert JobExecution.objects.count() == 1
 
 
+def test_slots_after_one_that_has_its_row_are_missed_all_the_same() -> None:
+    """The clock was set back: the first slot of the stretch has fired, those after it have not."""
+    job = JobFactory(next_run_at=NOON)
+    ExecutionFactory(job=job, scheduled_for=NOON)
+
+    update_job(job, data={"cron_expression": "0 0 1 1 *"}, by=None, now=NOON + 2 * MINUTE)
+
+    run = JobExecution.objects.get(status="missed")
+    assert (run.scheduled_for, run.missed_last_at, run.missed_count) == (NOON + MINUTE, NOON + 2 * MINUTE, 2)
+    assert "2 slots" in run.error_message
+
+
+def test_the_slot_of_a_job_that_cannot_be_read_is_missed_when_it_is_mended() -> None:
+    job = JobFactory(next_run_at=NOON, cron_expression="bad", planned_schedule="bad|Asia/Tokyo")
+
+    update_job(job, data={"cron_expression": "0 0 1 1 *"}, by=None, now=NOON + 2 * MINUTE)
+
+    assert JobExecution.objects.get().scheduled_for == NOON
+
+
 @pytest.mark.parametrize(
     "values",
     [

@@ -6,6 +6,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from jobs import schedule
 from jobs.models import Job
 from jobs.services.maintenance import expire_jobs, reconcile, resync
 from jobs.signals import job_batch_changed
@@ -137,6 +138,20 @@ def test_reconcile_switches_off_what_cannot_be_read_and_goes_on():
     assert (broken.is_active, broken.paused_reason) == (False, "broken")
     assert "five fields" in broken.paused_note
     assert next_of(other) == NOON + 30 * MINUTE
+    slot = broken.executions.get()
+    assert (slot.scheduled_for, slot.status, slot.reason) == (NOON, "missed", "configuration")
+
+
+def test_a_machine_that_is_losing_its_time_zones_switches_no_job_off(monkeypatch):
+    JobFactory(timezone="Europe/Berlin", next_run_at=NOON + MINUTE)
+    JobFactory(timezone="Europe/Paris", next_run_at=NOON + MINUTE)
+    monkeypatch.setattr(schedule, "ZoneInfo", no_zone)
+
+    assert resync(now=NOON).paused == 0
+
+
+def no_zone(name: str) -> None:
+    raise KeyError(name)
 
 
 def test_reconcile_costs_the_same_however_many_jobs_are_in_order():

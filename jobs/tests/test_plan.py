@@ -4,12 +4,12 @@ import contextlib
 from datetime import date, datetime, timedelta
 
 import pytest
-from django.db import IntegrityError, OperationalError, connection
+from django.db import IntegrityError, OperationalError, ProgrammingError, connection
 from django.test.utils import CaptureQueriesContext
 
 from cronsched.core.db import DatabaseNow
 from jobs.choices import Status
-from jobs.engine import plan
+from jobs.engine import decide, plan, rows
 from jobs.engine.lease import LeaseLost
 from jobs.engine.plan import PlanConflict, Planned, plan_batch, plan_due
 from jobs.models import Job, JobExecution, SchedulerLease
@@ -222,14 +222,7 @@ def test_a_database_that_refuses_for_reasons_of_its_own_switches_no_job_off(
     plan_at, monkeypatch, error, raised
 ):
     job, other = JobFactory(), JobFactory()
-    rows_for = plan._rows_for
-
-    def refuse(decisions, **options):
-        if any(decision.job.pk == job.pk for decision in decisions):
-            raise error
-        return rows_for(decisions, **options)
-
-    monkeypatch.setattr(plan, "_rows_for", refuse)
+    refuse_rows(monkeypatch, error, of=[job])
     with pytest.raises(OperationalError) if raised else contextlib.nullcontext():
         plan_at(NOON)
 
@@ -260,13 +253,13 @@ def test_an_expired_lease_plans_nothing(term, engine_config):
 
 def test_a_job_edited_meanwhile_undoes_the_batch(term, engine_config, monkeypatch):
     job = JobFactory()
-    insert = plan._insert
+    insert = plan.insert_rows
 
     def edit_then_insert(rows):
         Job.objects.update(schedule_version=2)
         return insert(rows)
 
-    monkeypatch.setattr(plan, "_insert", edit_then_insert)
+    monkeypatch.setattr(plan, "insert_rows", edit_then_insert)
     with pytest.raises(PlanConflict):
         plan_batch(now=NOON, term=term, config=engine_config)
 
@@ -276,35 +269,122 @@ def test_a_job_edited_meanwhile_undoes_the_batch(term, engine_config, monkeypatc
 def test_a_row_that_conflicts_is_dropped_alone(plan_at, monkeypatch):
     """A row that appears between looking and inserting, as only a fenced-off writer could add."""
     first, second = JobFactory(), JobFactory()
-    look = plan._slots_with_rows
+    look = plan.slots_with_rows
 
-    def look_then_race(decisions, now):
-        taken = look(decisions, now)
+    def look_then_race(spans):
+        taken = look(spans)
         ExecutionFactory(job=first, scheduled_for=NOON)
         return taken
 
-    monkeypatch.setattr(plan, "_slots_with_rows", look_then_race)
+    monkeypatch.setattr(plan, "slots_with_rows", look_then_race)
     plan_at(NOON)
 
     assert slots_of(first) == [(NOON, "success")]
     assert slots_of(second) == [(NOON, "queued")]
 
 
-def test_a_job_the_database_refuses_is_switched_off_and_the_others_fire(plan_at, monkeypatch):
-    poison, other = JobFactory(), JobFactory()
-    rows_for = plan._rows_for
+@pytest.mark.parametrize("error", [IntegrityError("cannot be null"), TypeError("our own fault")])
+def test_a_job_that_fails_without_proof_against_it_is_passed_over_and_the_others_fire(
+    plan_at, monkeypatch, error
+):
+    """A missing column or a fault of ours looks just like this: it must not cost the job its life."""
+    passed, other = JobFactory(), JobFactory()
+    refuse_rows(monkeypatch, error, of=[passed])
+
+    plan_at(NOON)
+    passed.refresh_from_db()
+    assert (passed.is_active, passed.next_run_at) == (True, NOON)
+    assert slots_of(other) == [(NOON, "queued")]
+
+    monkeypatch.undo()
+    plan_at(NOON)
+    assert slots_of(passed) == [(NOON, "queued")]
+
+
+@pytest.mark.parametrize("error", [ProgrammingError("no such column"), TypeError("our own fault")])
+def test_what_fails_for_all_jobs_switches_none_off(plan_at, monkeypatch, caplog, error):
+    jobs = JobFactory.create_batch(5)
+    refuse_rows(monkeypatch, error, of=jobs)
+
+    done = plan_at(NOON)
+
+    assert (done.due, done.broken, Job.objects.filter(is_active=True, next_run_at=NOON).count()) == (5, 0, 5)
+    assert [record.levelname for record in caplog.records].count("ERROR") == 1
+
+
+def test_a_value_that_no_job_can_be_computed_with_is_no_jobs_fault(plan_at, monkeypatch):
+    """Several that fail alike: the cause is common, a fault of ours or of the machine."""
+    jobs = JobFactory.create_batch(3)
+    monkeypatch.setattr(decide.slots, "next_slot", raise_value_error)
+
+    assert plan_at(NOON).broken == 0
+
+    monkeypatch.undo()
+    assert plan_at(NOON).queued == len(jobs)
+
+
+def test_jobs_of_several_zones_that_cannot_be_loaded_stay_on(plan_at):
+    """Time zones are being replaced on this machine; one unknown name alone is its jobs' own fault."""
+    for name in ("Mars/Olympus", "Mars/Gale", "Asia/Tokyo"):
+        JobFactory(timezone=name)
+
+    done = plan_at(NOON)
+
+    assert (done.due, done.broken, done.queued) == (3, 0, 1)
+
+
+def test_a_job_that_is_switched_off_leaves_a_row_for_its_slot(plan_at):
+    job = JobFactory()
+    Job.objects.update(cron_expression="bad", planned_schedule="bad|Asia/Tokyo")
+
+    plan_at(NOON)
+
+    row = job.executions.get()
+    assert (row.scheduled_for, row.status, row.reason) == (NOON, "missed", "configuration")
+    assert (row.missed_count, row.missed_last_at) == (1, NOON)
+    job.refresh_from_db()
+    assert job.last_status == "missed"
+
+
+def test_a_next_run_spelt_by_hand_holds_up_no_other_and_is_planned_next(plan_at):
+    if connection.vendor != "sqlite":
+        pytest.skip("only SQLite stores times as text")
+    odd, other = JobFactory(), JobFactory()
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE jobs_job SET next_run_at = '2026-03-10T12:00:00' WHERE id = %s", [odd.pk.hex])
+
+    # As text, "T" comes after any time of that day.
+    plan_at(NOON + timedelta(days=1))
+    plan_at(NOON + timedelta(days=1))
+
+    assert other.executions.filter(status="queued").count() == 1
+    assert odd.executions.filter(status="queued").count() == 1
+    assert odd.executions.get(status="missed").scheduled_for == NOON
+
+
+def test_a_job_with_an_old_slot_does_not_load_the_history_of_the_others(plan_at):
+    old, other = JobFactory(next_run_at=NOON - timedelta(days=300)), JobFactory()
+    for minutes in range(20):
+        ExecutionFactory(job=other, scheduled_for=NOON - timedelta(days=1, minutes=minutes))
+    spans = {old.pk: (old.next_run_at, NOON), other.pk: (NOON, NOON)}
+
+    assert not rows.slots_with_rows(spans)
+
+
+def refuse_rows(monkeypatch, error, *, of):
+    """Let the rows of these jobs fail."""
+    rows_for, refused = plan._rows_for, {job.pk for job in of}
 
     def refuse(decisions, **options):
-        if any(decision.job.pk == poison.pk for decision in decisions):
-            raise IntegrityError("a row that cannot be written")
+        if any(decision.job.pk in refused for decision in decisions):
+            raise error
         return rows_for(decisions, **options)
 
     monkeypatch.setattr(plan, "_rows_for", refuse)
-    plan_at(NOON)
 
-    poison.refresh_from_db()
-    assert (poison.is_active, poison.paused_reason) == (False, "broken")
-    assert slots_of(other) == [(NOON, "queued")]
+
+def raise_value_error(**options):
+    raise ValueError("year 10000 is out of range")
 
 
 def test_statements_grow_with_batches_never_with_jobs(term, engine_config):

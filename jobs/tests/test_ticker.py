@@ -77,7 +77,27 @@ def test_ticks_come_on_the_whole_second():
     try:
         assert enough.wait(10)
     finally:
-        ticker.stop()
+        ticker.stop(10)
 
     # The first comes at once; those after it on the second, give or take a busy machine.
     assert all(part < 0.5 for part in seen[1:])
+
+
+def test_a_tick_that_hangs_does_not_hold_up_the_stop_and_none_follows():
+    began, release = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        began.set()
+        release.wait(30)
+
+    ticker = Ticker(tick=hang, on_jump=lambda jump: None)
+    ticker.start()
+    assert began.wait(10)
+
+    ticker.stop(0.01)
+    assert not release.is_set()
+
+    began.clear()
+    release.set()
+    ticker._timed_tick()
+    assert not began.is_set()

@@ -26,6 +26,7 @@ from notifications.models import Channel, Message
 logger = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0
+RECORD_AGAIN_S = 1.0
 PAUSE_FIRST_S = 10.0
 PAUSE_MOST_S = 60.0
 # Leaves the last message of a batch the time that one may take.
@@ -60,9 +61,11 @@ class Sender:
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self, timeout_s: float) -> None:
-        """No further message; the one on its way is waited for."""
+    def ask_to_stop(self) -> None:
+        """No further message after the one on its way."""
         self._stopping.set()
+
+    def join(self, timeout_s: float) -> None:
         self._thread.join(timeout_s)
 
     def run_once(self) -> bool:
@@ -80,8 +83,8 @@ class Sender:
 
     def _turn(self) -> float:
         """One turn of the loop; how long to wait before the next."""
-        close_old_connections()
         try:
+            close_old_connections()
             if self._is_leading() and self.run_once():
                 return 0.0
         except DatabaseError as error:
@@ -100,11 +103,21 @@ class Sender:
                     release(messages[position:], now=self._now(), pause_s=0)
                     return
                 outcome = transport.send(message)
-                record(message, outcome, now=self._now())
+                self._record(message, outcome, until)
                 self._note(outcome)
                 if outcome.is_down:
                     release(messages[position + 1 :], now=self._now(), pause_s=self.pause_s)
                     return
+
+    def _record(self, message: Message, outcome: Outcome, until: float) -> None:
+        """Write the outcome; a database that is silent for a moment must not make it a second mail."""
+        while True:
+            try:
+                return record(message, outcome, now=self._now())
+            except DatabaseError:
+                connection.close()
+                if time.monotonic() > until or self._stopping.wait(RECORD_AGAIN_S):
+                    raise
 
     def _note(self, outcome: Outcome) -> None:
         """One line per change of state; and when the channel is back, all that waits goes."""
@@ -132,5 +145,9 @@ class Senders:
             sender.start()
 
     def stop(self, timeout_s: float) -> None:
+        """Both at once: a mail server that hangs must not keep Slack's thread from ending."""
         for sender in self._senders:
-            sender.stop(timeout_s)
+            sender.ask_to_stop()
+        until = time.monotonic() + timeout_s
+        for sender in self._senders:
+            sender.join(max(0.0, until - time.monotonic()))

@@ -74,7 +74,14 @@ def context_of(message: Message) -> dict[str, Any]:
 
 
 def _linked(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    return [{**row, "url": admin_url("jobs_job_change", row["job_id"])} for row in rows]
+    return [
+        {
+            **row,
+            "url": admin_url("jobs_job_change", row["job_id"]),
+            "end_date_url": end_date_url(row["job_id"]),
+        }
+        for row in rows
+    ]
 
 
 def with_links(fact: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,7 +119,7 @@ def rows_of(fact: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 def end_date_url(job_id: str) -> str:
     """Opens the job with its end date in focus."""
-    return f"{admin_url('jobs_job_change', job_id)}#id_end_date"
+    return f"{admin_url('jobs_job_change', job_id)}?focus=end_date"
 
 
 def admin_url(page: str, *args: str) -> str:

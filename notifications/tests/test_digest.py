@@ -159,7 +159,7 @@ def test_it_reads_well_in_both_parts(edition):
     html = str(mail.alternatives[0][0])
     assert "夜間 <Backup>" in mail.body
     assert "夜間 &lt;Backup&gt;" in html
-    assert f"/admin/jobs/job/{job.pk}/change/#id_end_date" in html
+    assert f"/admin/jobs/job/{job.pk}/change/?focus=end_date" in html
     assert "{" not in mail.body
 
 

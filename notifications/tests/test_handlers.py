@@ -257,3 +257,19 @@ def test_jobs_that_expire_together_are_told_together():
     assert expire_jobs(now=NOON) == 0
     assert Notification.objects.filter(user__username="boss", type="warning").count() == 31
     assert set(Notification.objects.values_list("count", flat=True)) == {1}
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [
+        lambda user, by: delete_user(user, by=by, now=NOON),
+        lambda user, by: update_user(user, changes={"is_active": False}, by=by, now=NOON),
+    ],
+)
+def test_admins_hear_how_many_jobs_somebody_leaves_behind(leave):
+    boss, uma = UserFactory(admin=True), UserFactory(username="uma")
+    JobFactory.create_batch(2, created_by=uma)
+
+    leave(uma, boss)
+
+    assert Notification.objects.get(user=boss).title.endswith(", owner of 2 jobs")

@@ -76,7 +76,7 @@ def test_slack_gets_one_message_by_team_and_owner_with_links(settings):
         "2026-03-14 (uma)",
         "2026-03-29 (uma)",
     ]
-    assert f"<https://cron.example/admin/jobs/job/{late.pk}/change/#id_end_date|Late>" in lines[3]
+    assert f"<https://cron.example/admin/jobs/job/{late.pk}/change/?focus=end_date|Late>" in lines[3]
     assert "&lt;Bob's&gt;" in lines[1]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
 from accounts.tests.factories import UserFactory
 from cronsched.testing.http_sink import HttpSink, Reply
@@ -14,8 +16,10 @@ from cronsched.testing.mail_sink import MailSink
 from jobs.engine.tell import tell_changed, tell_finished
 from jobs.models import JobExecution
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
+from notifications.engine import sender
+from notifications.engine.claim import record
 from notifications.engine.mail import MailTransport
-from notifications.engine.sender import Sender
+from notifications.engine.sender import Sender, Senders
 from notifications.engine.slack import SlackTransport
 from notifications.engine.words import VERBS
 from notifications.models import Channel, Event, Message
@@ -191,6 +195,28 @@ def test_an_address_that_no_mail_can_have_is_given_up(mailer: Sender) -> None:
     assert sorted(Message.objects.values_list("state", flat=True)) == ["failed", "sent"]
 
 
+def test_a_database_that_is_silent_for_a_moment_makes_no_second_mail(
+    mailer: Sender, mail_sink: MailSink, monkeypatch: Any
+) -> None:
+    faults = [OperationalError("gone away"), OperationalError("gone away")]
+
+    def record_at_last(*args: Any, **kwargs: Any) -> None:
+        if faults:
+            raise faults.pop()
+        record(*args, **kwargs)
+
+    monkeypatch.setattr(sender, "record", record_at_last)
+    monkeypatch.setattr(sender, "RECORD_AGAIN_S", 0)
+    # The test's own transaction lives on this connection.
+    monkeypatch.setattr(sender.connection, "close", lambda: None)
+    tell(to="ops@example.com")
+
+    mailer.run_once()
+    mailer.run_once()
+
+    assert (len(mail_sink.mails), Message.objects.get().state) == (1, "sent")
+
+
 # ---- Slack -----------------------------------------------------------------------------------------------
 
 
@@ -361,3 +387,23 @@ def test_every_row_of_the_table_arrives(
     assert arrived(change("expired")) == (["Backup was paused at its end date"],) * 2
     assert arrived(change("disabled", by=UserFactory(admin=True))) == (["Backup was disabled"], [])
     assert arrived(change("updated", by=owner)) == ([], [])
+
+
+# ---- the thread ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_threads_send_while_they_lead_and_stop(
+    mail_sink: MailSink, settings: Any, close_thread_connections: None
+) -> None:
+    leads = threading.Event()
+    senders = Senders(is_leading=leads.is_set)
+    tell(to="ops@example.com")
+    senders.start()
+    assert mail_sink.mails == []
+
+    leads.set()
+    assert len(mail_sink.wait_for(1)) == 1
+    senders.stop(10)
+
+    assert not any(thread.name.endswith(" sender") for thread in threading.enumerate())

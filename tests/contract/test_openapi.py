@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -75,6 +76,12 @@ def test_every_example_obeys_its_schema(operation: Operation) -> None:
 @EVERY
 def test_every_request_and_every_answer_has_an_example(operation: Operation) -> None:
     assert all(examples_of(media) for media in media_of(operation))
+
+
+@EVERY
+def test_every_example_says_something(operation: Operation) -> None:
+    """`text` stands where cronsched.examples knows nothing better."""
+    assert not any('"text"' in json.dumps(examples_of(media)) for media in media_of(operation))
 
 
 @EVERY

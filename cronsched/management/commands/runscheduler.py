@@ -1,4 +1,4 @@
-"""The scheduler process: takes the lead or stands by; SIGTERM drains.
+"""The scheduler process: takes the lead or stands by; SIGTERM drains, a second one no longer waits.
 
 Run as many as you like, on as many hosts: one leads, the others take over when it falls silent.
 """
@@ -6,7 +6,12 @@ Run as many as you like, on as many hosts: one leads, the others take over when 
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import sys
+import threading
+import time
+from types import FrameType
 from typing import Any
 
 from django.conf import settings
@@ -16,7 +21,7 @@ from cronsched.chores import ChoreScheduler
 from cronsched.core.http.guard import AddressPolicy
 from cronsched.management.base import ProductCommand, seconds
 from jobs.engine.config import from_settings
-from jobs.engine.loop import Engine
+from jobs.engine.loop import WATCH_S, Engine
 from jobs.engine.send import SenderConfig
 from jobs.services.maintenance import resync
 from notifications.engine.sender import Senders
@@ -24,6 +29,8 @@ from notifications.engine.sender import Senders
 logger = logging.getLogger(__name__)
 
 DRAIN_S = 30.0
+# What threads that are about to end may take for it.
+LEAVE_S = 5.0
 # For the one message that is on its way.
 SENDERS_STOP_S = 5.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -46,18 +53,55 @@ class Command(ProductCommand):
             name = "TESTING=true" if settings.TESTING else "SCHEDULER_ENABLED=false"
             self.stdout.write(f"{name}: no scheduler is started.")
             return
-        # Blocked before the first thread starts, which inherits that: the kernel may hand a signal to any
-        # thread, and Python runs no handler until the main thread wakes from whatever it waits for.
+        # Blocked before the first thread starts, which inherits that: this thread alone takes signals.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         engine = make_engine()
         senders = Senders(is_leading=lambda: engine.keeper.trusted_term() is not None)
         engine.start()
         senders.start()
         logger.info("scheduler started holder=%s zone=%s", engine.keeper.holder, settings.SCHEDULER_TIMEZONE)
-        signal.sigwait(STOP_SIGNALS)
+        fault = wait_for_the_end(engine)
         senders.stop(SENDERS_STOP_S)
         engine.stop(options["drain"])
         logger.info("scheduler stopped holder=%s", engine.keeper.holder)
+        leave(1 if fault else 0)
+
+
+def wait_for_the_end(engine: Engine) -> str:
+    """Wait for a signal to stop (""), or for a fault that only a fresh process mends: the fault."""
+    asked = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        if not asked.is_set():
+            asked.set()
+            return
+        # The second time: no more waiting. The third: as the system does it.
+        for one in STOP_SIGNALS:
+            signal.signal(one, signal.SIG_DFL)
+        engine.hurry()
+
+    for number in STOP_SIGNALS:
+        signal.signal(number, ask)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    while not asked.wait(WATCH_S):
+        if fault := engine.fault():
+            logger.critical("scheduler at fault, it ends to be started anew: %s", fault)
+            return fault
+    return ""
+
+
+def leave(code: int) -> None:
+    """End the process. Where a thread still hangs in a silent database, without waiting for it."""
+    until = time.monotonic() + LEAVE_S
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join(max(0.0, until - time.monotonic()))
+            if thread.is_alive():
+                logger.warning("a thread is left behind name=%s", thread.name)
+                logging.shutdown()
+                os._exit(code)
+    if code:
+        sys.exit(code)
 
 
 def make_engine() -> Engine:

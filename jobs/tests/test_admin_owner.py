@@ -55,3 +55,14 @@ def test_only_admins_hand_over(user_site: Any, ownerless: list[Job]) -> None:
     user_site.act("hand_over", PAGE, *[job.pk for job in ownerless], to=str(user_site.user.pk))
 
     assert Job.objects.ownerless().count() == 2
+
+
+def test_a_link_opens_a_job_with_its_end_date_in_focus(admin_site: Any) -> None:
+    """By a fragment, which a link would lose on its way through the sign-in."""
+    job = JobFactory()
+
+    answer = admin_site.open("jobs_job_change", job.pk, focus="end_date")
+
+    assert answer.status_code == 302
+    assert answer.url.endswith(f"/{job.pk}/change/#id_end_date")
+    assert admin_site.open("jobs_job_change", job.pk, focus="nonsense").status_code == 200

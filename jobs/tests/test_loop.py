@@ -1,0 +1,178 @@
+"""The engine as a process: what a tick survives, what it does not, and that it comes to an end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from django.db import InterfaceError, OperationalError
+
+from cronsched.core.http.guard import AddressPolicy
+from jobs.engine import lease, loop
+from jobs.engine.config import EngineConfig
+from jobs.engine.loop import Engine
+from jobs.engine.send import SenderConfig
+from jobs.models import JobExecution
+from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def engine(engine_config: EngineConfig) -> Iterator[Engine]:
+    """An engine that leads, without its ticker and its lease's thread."""
+    made = Engine(
+        engine_config,
+        SenderConfig(policy=AddressPolicy(), max_in_flight=10),
+        lease_s=15,
+        resync=lambda now: None,
+        now=lambda: NOON,
+    )
+    made.recorder.start()
+    made.sender.start()
+    made.keeper.turn()
+    yield made
+    made.sender.stop(5)
+    if made.recorder.is_alive():
+        made.recorder.stop(5)
+
+
+@pytest.fixture
+def healthy(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """As if the threads that this test does not start were alive."""
+    monkeypatch.setattr(engine.keeper, "is_alive", lambda: True)
+    monkeypatch.setattr(engine.ticker, "is_alive", lambda: True)
+    return engine
+
+
+def fail(error: Exception):
+    def raise_it(*args: object, **options: object) -> None:
+        raise error
+
+    return raise_it
+
+
+@pytest.mark.parametrize("error", [OperationalError("gone"), InterfaceError(0, ""), TypeError("our fault")])
+def test_what_is_queued_leaves_although_planning_fails(engine, monkeypatch, error):
+    JobFactory()
+    run = ExecutionFactory(queued=True, manual=True, available_at=NOON)
+    monkeypatch.setattr(loop, "plan_due", fail(error))
+
+    engine.tick()
+
+    run.refresh_from_db()
+    assert run.status != "queued"
+
+
+def test_planning_does_not_wait_for_what_else_a_leader_does(engine, monkeypatch):
+    """The sweep of the queue fails once: it is made good at the claim, and planning goes on."""
+    job = JobFactory()
+    monkeypatch.setattr(loop, "miss_stale_queue", fail(OperationalError("gone")))
+
+    engine.tick()
+    engine.tick()
+
+    assert JobExecution.objects.filter(job=job).exists()
+
+
+def test_a_resync_that_fails_is_made_at_the_next_tick(engine):
+    calls = []
+
+    def resync(now):
+        calls.append(now)
+        if len(calls) == 1:
+            raise OperationalError("gone")
+
+    engine._resync = resync
+    engine._wants_resync.set()
+
+    for _ in range(3):
+        engine.tick()
+
+    assert len(calls) == 2
+
+
+def test_the_database_answers_again_only_when_it_does(engine, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    with monkeypatch.context() as away:
+        away.setattr(loop, "plan_due", fail(OperationalError("gone")))
+        engine.tick()
+        away.setattr(engine.keeper, "trusted_term", lambda: None)
+        engine.tick()
+    assert "answers again" not in caplog.text
+
+    engine.tick()
+    assert "answers again" in caplog.text
+
+
+def looks_until_fault(engine: Engine, most: int) -> int:
+    return next((n for n in range(most) if engine.fault()), most)
+
+
+def test_a_tick_that_never_ends_is_a_fault_after_several_leases(healthy):
+    assert looks_until_fault(healthy, 1000) == loop.STUCK_LEAST_S / loop.WATCH_S - 1
+    healthy.tick()
+    assert healthy.fault() == "", "it ended after all"
+
+
+def test_ticks_that_fail_of_themselves_are_a_fault_and_a_database_away_is_none(healthy, monkeypatch):
+    monkeypatch.setattr(loop, "plan_due", fail(OperationalError("gone")))
+    for _ in range(200):
+        healthy.tick()
+        assert healthy.fault() == ""
+
+    monkeypatch.setattr(loop, "plan_due", fail(TypeError("our own fault")))
+    for _ in range(200):
+        healthy.tick()
+    assert looks_until_fault(healthy, 1000) < 1000
+
+
+@pytest.mark.parametrize("part", ["keeper", "ticker", "sender", "recorder"])
+def test_a_thread_that_has_died_is_a_fault(healthy, monkeypatch, part):
+    assert healthy.fault() == ""
+
+    monkeypatch.setattr(getattr(healthy, part), "is_alive", lambda: False)
+
+    assert "died" in healthy.fault()
+
+
+def test_the_leases_thread_outlives_whatever_a_turn_meets(monkeypatch):
+    """It has no successor: did it die, the process would stand idle for ever."""
+    lost, again = threading.Event(), threading.Event()
+
+    def fail_once(*args: object, **options: object) -> None:
+        if lost.is_set():
+            again.set()
+            return
+        lost.set()
+        raise TypeError("our own fault")
+
+    monkeypatch.setattr(lease, "acquire", fail_once)
+    keeper = lease.LeaseKeeper(holder="a", ttl_s=0.05, on_lost=lambda: None)
+    keeper.start()
+
+    assert again.wait(10)
+    keeper.stop()
+    assert not keeper.is_alive()
+
+
+def test_a_stop_waits_for_no_hanging_tick(engine, monkeypatch):
+    began, release = threading.Event(), threading.Event()
+
+    def hang(**options):
+        began.set()
+        release.wait(30)
+        return iter(())
+
+    monkeypatch.setattr(loop, "plan_due", hang)
+    monkeypatch.setattr(loop, "TICK_STOP_S", 0.01)
+    engine.keeper.start()
+    engine.ticker.start()
+    assert began.wait(10)
+
+    engine.stop(1)
+
+    assert not release.is_set()
+    release.set()
+    engine.ticker._ticking.acquire(timeout=10)
