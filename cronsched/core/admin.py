@@ -29,6 +29,7 @@ from django.utils.translation import gettext_lazy
 from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
 
+from cronsched.core.db import by_ids
 from cronsched.core.errors import DomainError, Forbidden
 
 # Refusals that one bulk action spells out; the rest are counted.
@@ -60,7 +61,7 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
         """
         page, rows = super().page(number), self.object_list
         if isinstance(page.object_list, QuerySet) and isinstance(rows, QuerySet):
-            page.object_list = rows.filter(pk__in=list(page.object_list.values_list("pk", flat=True)))
+            page.object_list = by_ids(rows, list(page.object_list.values_list("pk", flat=True)))
         return page
 
     @property

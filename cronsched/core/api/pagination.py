@@ -9,6 +9,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from cronsched.core.api.params import Params, read_int
+from cronsched.core.db import by_ids
 
 # Keeps the offset inside a 64-bit integer, which is all that a database counts with.
 MAX_PAGE = 1_000_000_000
@@ -36,8 +37,7 @@ class Page:
 
         The order must be that of an index.
         """
-        ids = list(self.cut(queryset.values_list("pk", flat=True)))
-        return queryset.filter(pk__in=ids)
+        return by_ids(queryset, list(self.cut(queryset.values_list("pk", flat=True))))
 
     def total_pages(self, total: int) -> int:
         return -(-total // self.size)
