@@ -68,7 +68,7 @@ class _Choice:
         alert = self.alerts.pop(run.job_id, None)
         told: Sequence[str] = ()
         if alert is not None and alert.failed_told_at is not None:
-            told = self.audience.willing(alert.emails, FAILURES)
+            told = self.audience.willing(alert.emails, FAILURES) if self.audience.is_mail_on else ()
             self._tell(run, Event.JOB_RECOVERED, told, alert.slack)
         if run.job.notify_on_success:
             emails = self.audience.addresses(run.job, SUCCESSES)
@@ -83,6 +83,9 @@ class _Choice:
         if told_at is not None and self.now - told_at < REPEAT_AFTER:
             return
         emails = self.audience.addresses(run.job, FAILURES)
+        if not (emails or self.audience.is_slack_on):
+            # Nobody hears of it, so that nobody is spared the next one.
+            return
         setattr(alert, column, self.now)
         if event is Event.RUN_FAILED:
             known = {name_key(address) for address in alert.emails}

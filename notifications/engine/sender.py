@@ -15,7 +15,8 @@ from datetime import datetime
 from typing import Protocol
 
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import Error as DatabaseFault
+from django.db import close_old_connections, connection
 
 from cronsched.core import clock
 from notifications.engine.claim import CLAIM_LEASE, RETRY_AFTER_MOST_S, Outcome, claim, record, release, wake
@@ -87,7 +88,7 @@ class Sender:
             close_old_connections()
             if self._is_leading() and self.run_once():
                 return 0.0
-        except DatabaseError as error:
+        except DatabaseFault as error:
             logger.warning("messages: the database does not answer channel=%s error=%s", self.channel, error)
             connection.close()
         except Exception:
@@ -102,19 +103,27 @@ class Sender:
                 if self._stopping.is_set() or time.monotonic() > until:
                     release(messages[position:], now=self._now(), pause_s=0)
                     return
-                outcome = transport.send(message)
+                outcome = self._send(transport, message)
                 self._record(message, outcome, until)
                 self._note(outcome)
                 if outcome.is_down:
                     release(messages[position + 1 :], now=self._now(), pause_s=self.pause_s)
                     return
 
+    def _send(self, transport: Transport, message: Message) -> Outcome:
+        """A message that breaks its own sending is given up with its error, and holds up no other."""
+        try:
+            return transport.send(message)
+        except Exception as error:
+            logger.exception("messages: one cannot be sent channel=%s message=%s", self.channel, message.pk)
+            return Outcome(error=f"It could not be built: {type(error).__name__}.", is_final=True)
+
     def _record(self, message: Message, outcome: Outcome, until: float) -> None:
         """Write the outcome; a database that is silent for a moment must not make it a second mail."""
         while True:
             try:
                 return record(message, outcome, now=self._now())
-            except DatabaseError:
+            except DatabaseFault:
                 connection.close()
                 if time.monotonic() > until or self._stopping.wait(RECORD_AGAIN_S):
                     raise

@@ -321,3 +321,26 @@ def test_other_changes_leave_by_no_channel(action):
     change(make_job(), action, by=UserFactory(admin=True))
 
     assert told() == []
+
+
+def test_a_failure_that_nobody_could_be_told_spares_nobody_the_next():
+    job = make_job(enable_email_notifications=False)
+    update_slack_settings(data={"is_enabled": False}, by=None, now=NOON)
+    end(job, "failed")
+    update_slack_settings(data={"is_enabled": True}, by=None, now=NOON)
+    assert told() == []
+
+    end(job, "failed")
+
+    assert told() == [("run_failed", "slack")]
+
+
+def test_where_mail_was_switched_off_no_recovery_waits_for_it(settings):
+    job = make_job()
+    end(job, "failed")
+    told()
+    settings.MAIL_ENABLED = False
+
+    end(job, "success")
+
+    assert told() == [("job_recovered", "slack")]

@@ -438,3 +438,23 @@ def test_the_threads_send_while_they_lead_and_stop(
     senders.stop(10)
 
     assert not any(thread.name.endswith(" sender") for thread in threading.enumerate())
+
+
+def test_a_message_that_cannot_be_built_is_given_up_and_holds_up_no_other(
+    mailer: Sender, mail_sink: MailSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = MailTransport.send
+    tell("Broken", to="broken@example.com")
+    tell("Fine", to="fine@example.com")
+
+    def break_one(self: MailTransport, message: Message) -> Any:
+        if message.recipient == "broken@example.com":
+            raise ValueError("no")
+        return send(self, message)
+
+    monkeypatch.setattr(MailTransport, "send", break_one)
+    mailer.run_once()
+
+    assert [mail["To"] for mail in mail_sink.mails] == ["fine@example.com"]
+    broken = Message.objects.get(recipient="broken@example.com")
+    assert (broken.state, broken.last_error) == ("failed", "It could not be built: ValueError.")
