@@ -68,11 +68,12 @@ class LoginSerializer(ContractSerializer):
         "anyOf": [{"required": ["username"]}, {"required": ["email"]}]
     }
 
-    username = TextField(required=False, trim_whitespace=False)
-    email = TextField(required=False, trim_whitespace=False)
+    # A form with both fields sends the one that was left empty, too.
+    username = TextField(required=False, allow_blank=True, allow_null=True, trim_whitespace=False)
+    email = TextField(required=False, allow_blank=True, allow_null=True, trim_whitespace=False)
     password = TextField(trim_whitespace=False)
 
-    def validate(self, attrs: dict[str, str]) -> dict[str, str]:
+    def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
         identifier = attrs.get("username") or attrs.get("email")
         if not identifier:
             raise serializers.ValidationError({"username": ["Send a username or an email."]})
@@ -85,7 +86,7 @@ class LoginFormSerializer(ContractSerializer):
 
 
 class RefreshTokenSerializer(ContractSerializer):
-    refresh_token = TextField(required=False, trim_whitespace=False)
+    refresh_token = TextField(required=False, allow_null=True, trim_whitespace=False)
 
 
 class RegisterSerializer(ContractSerializer):
