@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+from cronsched.garbage import collect_rarely
+
 pytest_plugins = [
     "cronsched.testing.fixtures_http",
     "cronsched.testing.fixtures_engine",
@@ -9,3 +13,13 @@ pytest_plugins = [
     "cronsched.testing.fixtures_api",
     "cronsched.testing.fixtures_admin",
 ]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What mostly waits comes first, so that another worker has the rest to do meanwhile."""
+    items.sort(key=lambda item: item.get_closest_marker("smoke") is None)
+
+
+def pytest_collection_finish() -> None:
+    """As the product's own processes do: a tenth of the suite's time went into the search."""
+    collect_rarely()

@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import islice
 from typing import Final
-from uuid import uuid4
 
 from croniter import croniter
 from django.conf import settings
@@ -28,12 +27,10 @@ from cronsched.core.crypto import SecretUnreadable, decrypt
 from cronsched.core.db import DatabaseNow, database_now
 from jobs import schedule
 from jobs.choices import CatchUp, Status
-from jobs.engine.messages import Delivery, Outcome, TargetKind
-from jobs.engine.send import send_now
 from jobs.models import Job, JobExecution
 from jobs.services.status import scheduler_status
-from jobs.services.trial import sender_config
 from notifications.services.slack_settings import get_slack_settings, readable_webhook_url
+from notifications.services.slack_test import send_slack_test
 
 # Seconds.
 SKEW_MOST: Final = 2.0
@@ -272,7 +269,7 @@ def address_guard(options: Options) -> Iterator[Finding]:
 
 
 def mail(options: Options) -> Iterator[Finding]:
-    if not getattr(settings, "MAIL_ENABLED", False):
+    if not settings.MAIL_ENABLED:
         yield noted("mail", "Off (MAIL_ENABLED).")
         return
     try:
@@ -295,19 +292,13 @@ def slack(options: Options) -> Iterator[Finding]:
     if not row.is_enabled:
         yield noted("slack", "Off (Slack settings).")
         return
-    url = readable_webhook_url(row)
-    if not url:
+    if not readable_webhook_url(row):
         yield failed("slack", "Its webhook URL cannot be read: enter it again, or mend ENCRYPTION_KEYS.")
     elif not options.send:
         yield noted("slack", "On; only --send tries it, because every call posts a message.")
     else:
-        delivery = Delivery(
-            execution_id=uuid4(), claim_token=uuid4(), kind=TargetKind.WEBHOOK, timeout_s=10,
-            target_url=url, payload={"text": _TEST_TEXT},
-        )  # fmt: skip
-        result = send_now(delivery, config=sender_config())
-        is_sent = result.outcome is Outcome.SUCCESS
-        yield ok("slack", "A test message was posted.") if is_sent else failed("slack", result.error_message)
+        test = send_slack_test(by=User.objects.admins().first() or User(username="selfcheck"))
+        yield ok("slack", test.message) if test.ok else failed("slack", test.message)
 
 
 _TEST_TEXT: Final = "This is a test by manage.py selfcheck: messages from cronsched arrive here."

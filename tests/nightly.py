@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -141,14 +142,22 @@ def main() -> int:
     ready = run("Drivers and test packages", ["./test.sh", "--version"], {"REQUIRE_SERVICES": "1"})
     if not ready.passed:
         return 1
-    results = [run_suite("SQLite", {})]
-    results += [run_suite(server.name, {"TEST_DATABASE_URL": server.url(os.environ)}) for server in SERVERS]
-    results.append(run("`make check`", ["make", "check"]))
-    results.append(run("`make client-check postman` (npm)", ["make", "client-check", "postman"]))
-    results.append(run("`make clean-start` (start.sh, test.sh in a bare copy)", ["make", "clean-start"]))
     chaos = [sys.executable, "-m", "tests.chaos", "--database", "all", "--seconds", str(chaos_s), "--report"]
-    results.append(run(f"`make chaos`, {chaos_s} s on each database", chaos))
-    write_report(results, began)
+    results: list[Result] = []
+    for step in (
+        lambda: run("`make check`", ["make", "check"]),
+        lambda: run_suite("SQLite", {}),
+        *(
+            partial(run_suite, server.name, {"TEST_DATABASE_URL": server.url(os.environ)})
+            for server in SERVERS
+        ),
+        lambda: run("`make clean-start` (start.sh, test.sh in a bare copy)", ["make", "clean-start"]),
+        lambda: run(f"`make chaos`, {chaos_s} s on each database", chaos),
+        lambda: run("`make client-check postman` (npm)", ["make", "client-check", "postman"]),
+    ):
+        results.append(step())
+        # After each: a night that is cut short leaves what it saw.
+        write_report(results, began)
     say(REPORT.read_text())
     return 0 if all(result.passed for result in results) else 1
 

@@ -101,9 +101,9 @@ def test_a_browser_test_without_a_browser_is_skipped_unless_services_are_require
 @pytest.mark.parametrize(
     ("arguments", "cores", "options"),
     [
-        ([], 2, ["-n", "2", "--dist", "worksteal"]),
+        ([], 2, ["-n", "3", "--dist", "worksteal"]),
         ([], 64, ["-n", "4", "--dist", "worksteal"]),
-        (["-x", "-m", "databases"], 2, ["-n", "2", "--dist", "worksteal"]),
+        (["-x", "-m", "databases"], 2, ["-n", "3", "--dist", "worksteal"]),
         ([], 1, []),
         (["jobs"], 2, []),
         (["-k", "lease"], 2, []),

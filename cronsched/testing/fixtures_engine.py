@@ -22,7 +22,7 @@ def engine_config() -> EngineConfig:
 @pytest.fixture
 def term(db: None) -> Term:
     """The lease, held by this test."""
-    taken = acquire(holder="this-test", ttl_s=60)
+    taken = acquire(holder="this-test", ttl_s=600)
     assert taken is not None
     return taken
 

@@ -110,7 +110,8 @@ def spread(arguments: Sequence[str], cores: int) -> list[str]:
     names_its_own = any(argument not in ("-q", "-v", "-x") for argument in without_marker(arguments))
     if names_its_own or cores == 1:
         return []
-    return ["-n", str(min(cores, WORKERS_MAX)), "--dist", "worksteal"]
+    # One more than cores: there is always a test that waits.
+    return ["-n", str(min(cores + 1, WORKERS_MAX)), "--dist", "worksteal"]
 
 
 def without_marker(arguments: Sequence[str]) -> list[str]:

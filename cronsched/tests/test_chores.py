@@ -224,6 +224,7 @@ def test_each_lead_begins_with_a_look_at_what_lies_too_far_ahead(term, monkeypat
     early = JobFactory(next_run_at=NOON + timedelta(seconds=5))
     chore = next(chore for chore in chores.all_chores() if chore.name == "pull_back")
     ChoreState.objects.create(name="pull_back", last_success_at=NOON - timedelta(minutes=1))
+    monkeypatch.setattr(chores, "_led_since", None)
     assert not run_if_due(chore, term=term, now=NOON)
 
     monkeypatch.setattr(chores, "_led_since", NOON)

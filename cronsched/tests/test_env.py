@@ -34,3 +34,17 @@ def test_variables_of_the_earlier_system_are_named(monkeypatch):
     monkeypatch.setenv("FASTAPI_LOG_FILE", "x.log")
 
     assert env.retired_in_use() == ["FASTAPI_LOG_FILE"]
+
+
+@pytest.mark.parametrize(
+    ("url", "limits"),
+    [
+        ("mysql://u:p@h:3306/d", {"connect_timeout": 10, "read_timeout": 30, "write_timeout": 30}),
+        ("postgres://u:p@h:5432/d", {"connect_timeout": 10, "tcp_user_timeout": 30_000}),
+        ("mysql://u:p@h:3306/d?read_timeout=90", {"read_timeout": 90}),
+    ],
+)
+def test_no_connection_waits_for_ever_for_a_silent_server(tmp_path, url, limits):
+    options = env.database(url, tmp_path)["OPTIONS"]
+
+    assert {name: options[name] for name in limits} == limits

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
-from django.db.models import Q, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -274,6 +274,14 @@ class JobAdmin(ServiceAdmin):
 
     def remove(self, request: HttpRequest, obj: Any) -> None:
         lifecycle.delete_job(obj, by=actor(request), now=clock.now(), via="admin")
+
+    def get_deleted_objects(
+        self, objs: Iterable[Model], request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """Say what goes with a job, before it is gone; it can be paused instead."""
+        names, counts, missing, protected = super().get_deleted_objects(objs, request)
+        warning = gettext("%s, and the whole history of its runs (disable it instead to keep that)")
+        return [warning % name for name in names], counts, missing, protected
 
     @admin.action(permissions=["change"], description=_("Enable"))
     def enable(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from datetime import datetime
 
-from jobs.choices import PausedReason, Status
+from jobs.choices import PausedReason
 from jobs.engine.decide import ROW_FAULTS
 from jobs.engine.messages import Reason
-from jobs.engine.rows import insert_rows, missed_row
+from jobs.engine.rows import insert_rows, missed_row, note_missed
 from jobs.engine.slots import Gap
-from jobs.engine.tell import tell_changed, tell_finished
-from jobs.models import Job, JobExecution
+from jobs.engine.tell import tell_changed
+from jobs.models import Job
 
 logger = logging.getLogger(__name__)
 
@@ -46,10 +45,3 @@ def _due_slot(job: Job, now: datetime) -> datetime | None:
         # The slot itself is what cannot be read: there is none to account for.
         return None
     return slot if slot is not None and slot <= now else None
-
-
-def note_missed(missed: Sequence[JobExecution], *, now: datetime) -> None:
-    """Note missed runs on their jobs, and tell of them."""
-    if missed:
-        Job.objects.filter(pk__in={row.job_id for row in missed}).update(last_status=Status.MISSED)
-    tell_finished(missed, now=now)

@@ -4,33 +4,35 @@ The database side of SEND. A row count does not say which rows were changed, so 
 back by its token. Only as many rows are claimed as can be sent at once: what is queued is safe to
 hand over to a successor, what is claimed is not.
 
-Whether a run may still go is judged here, at the last moment: a scheduled run whose job was paused
-or has expired since is `missed`, and the target is the job's target now, not when it was planned.
+Whether a run may still go is judged here, at the last moment: a scheduled run that is older than the
+grace by now, or whose job was paused or has expired since, is `missed`. The target is the job's now,
+not when the run was planned, and the row says so.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import uuid
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import DatabaseError, transaction
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 
 from cronsched.core.crypto import SecretUnreadable, decrypt
-from cronsched.core.db import DatabaseNow, locked_skipping, retry_conflicts
-from jobs.choices import ExecutionType, Status, TriggerType
+from cronsched.core.db import DatabaseNow, locked_skipping, retry_conflicts, update_each
+from jobs.choices import CatchUp, ExecutionType, Status, TriggerType
 from jobs.engine import retries, slots
 from jobs.engine.config import EngineConfig
 from jobs.engine.lease import Term, prove
 from jobs.engine.messages import Delivery, DeliveryResult, GitHubTarget, Outcome, Reason, TargetKind
+from jobs.engine.rows import TOO_LATE_TEXT, end_as_missed
 from jobs.engine.signing import signing_secrets
-from jobs.engine.tell import tell_finished
 from jobs.engine.transports import github
 from jobs.models import Job, JobExecution
 
@@ -67,10 +69,16 @@ def claim(*, now: datetime, term: Term, limit: int, config: EngineConfig) -> Cla
             deadline_at=DatabaseNow(config.timeout_s + DEADLINE_MARGIN_S),
         )
         rows = _read_back(token, now=now)
-        _drop([row for row in rows if _why_not(row) and row.attempt == 1], now=now)
-        going = [row for row in rows if not _why_not(row)]
+        why_not = _judge(rows, now=now, config=config)
+        _drop([row for row in rows if row.pk in why_not and row.attempt == 1], why_not, now=now)
+        going = [row for row in rows if row.pk not in why_not]
         _set_own_deadlines(going, config)
-    return _to_claim(rows, going, token=token, now=now, config=config)
+        _note_targets(going)
+    stopped = [
+        _no_more(row, why_not[row.pk], token, now) for row in rows if row.pk in why_not and row.attempt > 1
+    ]
+    claimed = _to_claim(going, token=token, now=now, config=config)
+    return Claim(deliveries=claimed.deliveries, refused=[*stopped, *claimed.refused], count=len(rows))
 
 
 def _read_back(token: uuid.UUID, *, now: datetime) -> list[JobExecution]:
@@ -102,18 +110,28 @@ def _read_one(rows: QuerySet[JobExecution], pk: uuid.UUID, now: datetime) -> Job
     return None
 
 
-def _why_not(row: JobExecution) -> Reason:
-    """Why a claimed row must not be sent after all; NONE when it may."""
+def _judge(rows: list[JobExecution], *, now: datetime, config: EngineConfig) -> dict[uuid.UUID, Reason]:
+    """Which claimed rows must not be sent after all, and why."""
+    oldest = now - timedelta(seconds=config.grace_s)
+    return {row.pk: reason for row in rows if (reason := _why_not(row, oldest))}
+
+
+def _why_not(row: JobExecution, oldest: datetime) -> Reason:
     if row.trigger_type != TriggerType.SCHEDULED or row.scheduled_for is None:
         return Reason.NONE
     if not slots.is_within(row.scheduled_for, row.job.end_date):
         return Reason.EXPIRED
-    return Reason.NONE if row.job.is_active else Reason.PAUSED
+    if not row.job.is_active:
+        return Reason.PAUSED
+    # What waits for its next attempt was sent in time, and a job that catches up wants what is late.
+    is_late = row.attempt == 1 and row.job.catch_up == CatchUp.SKIP and row.scheduled_for < oldest
+    return Reason.MISFIRE if is_late else Reason.NONE
 
 
 _WHY_NOT_TEXT = {
     Reason.PAUSED: "Not sent: the job was paused before this run could start.",
     Reason.EXPIRED: "Not sent: the job's end date was moved before this slot, after it had come due.",
+    Reason.MISFIRE: TOO_LATE_TEXT,
 }
 
 
@@ -123,35 +141,41 @@ _NO_MORE_TEXT = {
 }
 
 
-def _no_more(row: JobExecution, token: uuid.UUID, now: datetime) -> DeliveryResult:
+def _no_more(row: JobExecution, reason: Reason, token: uuid.UUID, now: datetime) -> DeliveryResult:
     """The end of a run between two attempts: it was sent, so that it cannot be missed any more."""
-    reason = _why_not(row)
     text = f"{_NO_MORE_TEXT[reason]} {retries.fault_in(row.error_message)}"
     result = _refusal(row, token, now, reason, text)
     return replace(result, attempt=row.attempt - 1, response_status=row.response_status)
 
 
-def _drop(rows: list[JobExecution], *, now: datetime) -> None:
+def _drop(rows: list[JobExecution], why_not: Mapping[uuid.UUID, Reason], *, now: datetime) -> None:
     """Turn claimed rows that must not go into missed ones."""
     by_reason: dict[Reason, list[JobExecution]] = defaultdict(list)
     for row in rows:
-        by_reason[_why_not(row)].append(row)
+        by_reason[why_not[row.pk]].append(row)
     for reason, group in by_reason.items():
-        values: dict[str, Any] = {
-            "status": Status.MISSED,
-            "reason": reason,
-            "error_message": _WHY_NOT_TEXT[reason],
-            "completed_at": now,
-            "deadline_at": None,
-            "missed_count": 1,
-        }
-        JobExecution.objects.filter(pk__in=[row.pk for row in group]).update(
-            **values, missed_last_at=F("scheduled_for")
-        )
-        for row in group:
-            for name, value in values.items():
-                setattr(row, name, value)
-    tell_finished(rows, now=now)
+        end_as_missed(group, reason=reason, text=_WHY_NOT_TEXT[reason], now=now)
+
+
+def _note_targets(rows: list[JobExecution]) -> None:
+    """Where a job's target was changed after its run was planned, the run tells what is called."""
+    changed = []
+    for row in rows:
+        with contextlib.suppress(SecretUnreadable, ValueError):
+            called = _called(row, _overrides(row))
+            if (row.execution_type, row.target) != (called.execution_type, called.target):
+                row.execution_type, row.target = called.execution_type, called.target
+                changed.append((row.execution_type, row.target, row.pk))
+    update_each(JobExecution, ("execution_type", "target"), ("id",), changed)
+
+
+def _overrides(row: JobExecution) -> dict[str, Any]:
+    """This run's own target, inputs and token. Raises SecretUnreadable."""
+    return json.loads(decrypt(row.overrides)) if row.overrides else {}
+
+
+def _called(row: JobExecution, own: Mapping[str, Any]) -> Job:
+    return row.job.with_target(own) if own else row.job
 
 
 def _set_own_deadlines(rows: list[JobExecution], config: EngineConfig) -> None:
@@ -164,16 +188,8 @@ def _set_own_deadlines(rows: list[JobExecution], config: EngineConfig) -> None:
         JobExecution.objects.filter(pk__in=ids).update(deadline_at=DatabaseNow(timeout_s + DEADLINE_MARGIN_S))
 
 
-def _to_claim(
-    rows: list[JobExecution],
-    going: list[JobExecution],
-    *,
-    token: uuid.UUID,
-    now: datetime,
-    config: EngineConfig,
-) -> Claim:
-    result = Claim(count=len(rows))
-    result.refused += [_no_more(row, token, now) for row in rows if _why_not(row) and row.attempt > 1]
+def _to_claim(going: list[JobExecution], *, token: uuid.UUID, now: datetime, config: EngineConfig) -> Claim:
+    result = Claim()
     for row in going:
         try:
             result.deliveries.append(to_delivery(row, token=token, config=config))
@@ -188,38 +204,33 @@ def _to_claim(
 
 def to_delivery(row: JobExecution, *, token: uuid.UUID, config: EngineConfig) -> Delivery:
     """Everything that one attempt of `row` needs. Raises SecretUnreadable."""
-    job: Job = row.job
-    overrides: dict[str, Any] = json.loads(decrypt(row.overrides)) if row.overrides else {}
+    overrides = _overrides(row)
+    job, called = row.job, _called(row, overrides)
     metadata: Mapping[str, Any] = overrides.get("metadata", job.metadata or {})
-    kind = (
-        TargetKind.GITHUB_ACTIONS
-        if row.execution_type == ExecutionType.GITHUB_ACTIONS
-        else TargetKind.WEBHOOK
-    )
-    is_github = kind is TargetKind.GITHUB_ACTIONS
+    is_github = called.execution_type == ExecutionType.GITHUB_ACTIONS
     return Delivery(
         execution_id=row.pk,
         claim_token=token,
-        kind=kind,
+        kind=TargetKind.GITHUB_ACTIONS if is_github else TargetKind.WEBHOOK,
         attempt=row.attempt,
         timeout_s=float(job.timeout_seconds or config.timeout_s),
         payload=metadata,
-        target_url="" if is_github else overrides.get("target_url") or job.target_url,
+        target_url="" if is_github else called.target_url,
         signing_secrets=()
         if is_github
         else signing_secrets(job, now=row.started_at, default=config.signing_secret),
-        github=_github_target(job, metadata, overrides, config) if is_github else None,
+        github=_github_target(called, metadata, overrides, config) if is_github else None,
     )
 
 
 def _github_target(
-    job: Job, metadata: Mapping[str, Any], overrides: Mapping[str, Any], config: EngineConfig
+    called: Job, metadata: Mapping[str, Any], overrides: Mapping[str, Any], config: EngineConfig
 ) -> GitHubTarget:
     return GitHubTarget(
         api_url=config.github_api_url,
-        owner=overrides.get("github_owner") or job.github_owner or config.github_owner,
-        repo=overrides.get("github_repo") or job.github_repo,
-        workflow=overrides.get("github_workflow_name") or job.github_workflow_name,
+        owner=called.github_owner or config.github_owner,
+        repo=called.github_repo,
+        workflow=called.github_workflow_name,
         ref=github.choose_ref(overrides.get("ref"), metadata, config.github_ref),
         inputs=github.merge_inputs(metadata, overrides.get("inputs")),
         token=overrides.get("github_token") or config.github_token,

@@ -28,12 +28,12 @@ from django.db import DatabaseError, transaction
 from cronsched.core.db import is_answering, is_conflict, locked, locked_skipping, retry_conflicts
 from jobs.choices import Status
 from jobs.engine import slots
-from jobs.engine.broken import note_missed, switch_off
+from jobs.engine.broken import switch_off
 from jobs.engine.config import EngineConfig
 from jobs.engine.decide import ROW_FAULTS, Decision, blamed, decide, decide_all
 from jobs.engine.lease import LeaseLost, Term, prove
 from jobs.engine.messages import Reason
-from jobs.engine.rows import gap_text, insert_rows, missed_row, new_row, slots_with_rows, without
+from jobs.engine.rows import gap_text, insert_rows, missed_row, new_row, note_missed, slots_with_rows, without
 from jobs.engine.slots import Gap
 from jobs.models import Job, JobExecution
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -33,6 +33,10 @@ from jobs.models import Job, JobExecution
 logger = logging.getLogger(__name__)
 
 BATCH = 500
+NEVER_SENT_TEXT = (
+    "Not sent: the scheduler lost its lead or its database before the request left. The receiver has not "
+    "heard of this run; run the job by hand if needed."
+)
 _STATUS = {Outcome.SUCCESS: Status.SUCCESS, Outcome.FAILED: Status.FAILED}
 _COLUMNS = (
     "status", "reason", "started_at", "completed_at", "duration_seconds", "response_status",
@@ -86,7 +90,7 @@ def _still_mine(results: Sequence[DeliveryResult]) -> list[DeliveryResult]:
     for pk, token, status, reason in rows.values_list("pk", "claim_token", "status", "reason"):
         result = by_id[pk]
         if token == result.claim_token and _accepts(status, reason, result):
-            mine.append(result)
+            mine.append(_as_ended(result) if status == Status.FAILED else result)
     return mine
 
 
@@ -98,7 +102,14 @@ def _accepts(status: str, reason: str, result: DeliveryResult) -> bool:
     if status == Status.QUEUED:
         # The next attempt waits already; only an end makes it needless.
         return result.outcome is Outcome.SUCCESS
-    return status == Status.FAILED and result.outcome is not Outcome.NOT_SENT
+    return status == Status.FAILED
+
+
+def _as_ended(result: DeliveryResult) -> DeliveryResult:
+    """A run that RESCUE has ended stays so, but what never left is no longer said to be unknown."""
+    if result.outcome is not Outcome.NOT_SENT:
+        return result
+    return replace(result, outcome=Outcome.FAILED, reason=Reason.INTERRUPTED, error_message=NEVER_SENT_TEXT)
 
 
 def _release(results: Sequence[DeliveryResult]) -> None:

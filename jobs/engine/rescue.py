@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import Q
 
 from cronsched.core.db import DatabaseNow, locked, retry_conflicts
 from jobs.choices import CatchUp, Status, TriggerType
@@ -25,7 +25,7 @@ from jobs.engine.lease import Term, prove
 from jobs.engine.messages import DeliveryResult, Outcome, Reason
 from jobs.engine.record import BATCH, record
 from jobs.engine.recorder import RETRY_MOST_S
-from jobs.engine.tell import tell_finished
+from jobs.engine.rows import TOO_LATE_TEXT, end_as_missed
 from jobs.models import Job, JobExecution
 
 logger = logging.getLogger(__name__)
@@ -33,12 +33,14 @@ logger = logging.getLogger(__name__)
 # Seconds that a new leader, and one whose database was away, leaves to the senders: their recorders
 # try again every RETRY_MOST_S.
 PATIENCE_S = 2 * RETRY_MOST_S
+# How long past its deadline a run is left to this process itself: judged too early, it could be repeated
+# while its first attempt is in flight.
+OWN_PATIENCE_S = 300.0
 
 INTERRUPTED_TEXT = (
     "Interrupted: the scheduler that sent this run stopped before the answer came. Whether the request "
     "arrived is unknown. Look at the receiver, then run the job by hand if needed."
 )
-TOO_LATE_TEXT = "Not sent: the scheduler stopped before this run was sent, and too late to send it now."
 
 
 def rescue_stuck(*, now: datetime, term: Term) -> int:
@@ -47,7 +49,9 @@ def rescue_stuck(*, now: datetime, term: Term) -> int:
     while True:
         with transaction.atomic():
             prove(term)
-            stuck = JobExecution.objects.stuck(DatabaseNow())
+            # What this process sent has a sender that lives, and a result that is under way.
+            forgotten = ~Q(claimed_by=term.holder) | Q(deadline_at__lt=DatabaseNow(-OWN_PATIENCE_S))
+            stuck = JobExecution.objects.stuck(DatabaseNow()).filter(forgotten)
             rows: list[tuple[UUID, UUID, datetime, int]] = list(
                 stuck.values_list("pk", "claim_token", "started_at", "attempt")[:BATCH]
             )
@@ -105,17 +109,8 @@ def _miss_batch(*, now: datetime, term: Term, grace_s: float) -> int:
         ids = list(locked(late.order_by("available_at", "id")).values_list("pk", flat=True)[:BATCH])
         if not ids:
             return 0
-        JobExecution.objects.filter(pk__in=ids).update(
-            status=Status.MISSED,
-            reason=Reason.MISFIRE.value,
-            error_message=TOO_LATE_TEXT,
-            completed_at=now,
-            missed_count=1,
-            missed_last_at=F("scheduled_for"),
-        )
         runs = list(
             JobExecution.objects.filter(pk__in=ids).select_related("job").defer("overrides", "output")
         )
-        Job.objects.filter(pk__in={run.job_id for run in runs}).update(last_status=Status.MISSED)
-        tell_finished(runs, now=now)
+        end_as_missed(runs, reason=Reason.MISFIRE, text=TOO_LATE_TEXT, now=now)
     return len(ids)

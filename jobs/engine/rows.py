@@ -7,18 +7,23 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import chain
+from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
+from django.db.models import F
 
 from cronsched.core.db import is_duplicate
 from jobs import schedule
 from jobs.choices import Status, TriggerType
 from jobs.engine.messages import Reason
 from jobs.engine.slots import Gap
+from jobs.engine.tell import tell_finished
 from jobs.models import Job, JobExecution
 
 logger = logging.getLogger(__name__)
+
+TOO_LATE_TEXT = "Not sent: this run could not leave in time, and now it is too late."
 
 
 def new_row(job: Job, slot: datetime, *, now: datetime) -> JobExecution:
@@ -119,3 +124,30 @@ def _insert_one(row: JobExecution) -> bool:
         logger.info("row dropped, its slot has one job=%s slot=%s", row.job_id, row.scheduled_for)
         return False
     return True
+
+
+def end_as_missed(rows: Sequence[JobExecution], *, reason: Reason, text: str, now: datetime) -> None:
+    """Let rows that were queued, each with its job, end as missed; note it on the jobs, and tell."""
+    values: dict[str, Any] = {
+        "status": Status.MISSED,
+        "reason": reason.value,
+        "error_message": text,
+        "completed_at": now,
+        "deadline_at": None,
+        "missed_count": 1,
+    }
+    JobExecution.objects.filter(pk__in=[row.pk for row in rows]).update(
+        **values, missed_last_at=F("scheduled_for")
+    )
+    for row in rows:
+        for name, value in values.items():
+            setattr(row, name, value)
+        row.missed_last_at = row.scheduled_for
+    note_missed(rows, now=now)
+
+
+def note_missed(missed: Sequence[JobExecution], *, now: datetime) -> None:
+    """Note missed runs on their jobs, and tell of them."""
+    if missed:
+        Job.objects.filter(pk__in={row.job_id for row in missed}).update(last_status=Status.MISSED)
+    tell_finished(missed, now=now)

@@ -73,7 +73,7 @@ def tell_uploaded(
 def sweep_untold(*, now: datetime, limit: int = 500) -> int:
     """Tell again what could not be told; given up after ten attempts. The count told."""
     with transaction.atomic():
-        waiting = list(UntoldRun.objects.filter(attempts__lt=MAX_ATTEMPTS)[:limit])
+        waiting = list(UntoldRun.objects.all()[:limit])
         if not waiting:
             return 0
         ids = [entry.pk for entry in waiting]
@@ -93,8 +93,9 @@ def _sweep_each(runs: Sequence[JobExecution], now: datetime) -> int:
             if _send([run], now):
                 entry.delete()
                 told += 1
-            else:
-                entry.update(attempts=F("attempts") + 1)
+            elif not entry.filter(attempts__lt=MAX_ATTEMPTS - 1).update(attempts=F("attempts") + 1):
+                logger.error("tell: given up, nobody hears of this run execution=%s", run.pk)
+                entry.delete()
     return told
 
 

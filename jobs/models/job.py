@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from django.conf import settings
 from django.db import models
@@ -16,6 +17,8 @@ from jobs.querysets import JobQuerySet
 
 if TYPE_CHECKING:
     from django.db.models.manager import Manager
+
+TARGET_FIELDS: Final = ("target_url", "github_owner", "github_repo", "github_workflow_name")
 
 
 class Job(models.Model):
@@ -128,6 +131,10 @@ class Job(models.Model):
         repository = "/".join(part for part in (self.github_owner, self.github_repo) if part)
         parts = (self.name, self.target_url, repository, self.github_workflow_name)
         self.search_text = "\n".join(name_key(part) for part in parts if part)
+
+    def with_target(self, own: Mapping[str, Any]) -> Job:
+        """A job that is never saved: it says what a run calls that has values of its own."""
+        return Job(**{field: own.get(field, getattr(self, field)) for field in TARGET_FIELDS})
 
     @property
     def execution_type(self) -> ExecutionType:

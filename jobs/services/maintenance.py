@@ -6,7 +6,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
@@ -16,11 +16,12 @@ from django.db.models.functions import Concat
 from cronsched.core.clock import scheduler_date
 from cronsched.core.db import locked, retry_conflicts, update_each
 from jobs.choices import PausedReason, Status
-from jobs.engine import slots
+from jobs.engine import retries, slots
 from jobs.engine.broken import switch_off
 from jobs.engine.decide import ROW_FAULTS, blamed
 from jobs.engine.tell import tell_batch_changed
-from jobs.models import Job
+from jobs.engine.transports.base import MAX_RETRY_AFTER_S
+from jobs.models import Job, JobExecution
 from jobs.services.overtaken import overtaken_run, record_overtaken
 from jobs.signals import JobChange
 
@@ -43,6 +44,7 @@ def resync(*, now: datetime) -> ResyncResult:
     """Recompute the next run of every active job, from any process. A slot that is due stays."""
     paused = expire_jobs(now=now)
     removed = _clear_inactive()
+    _free_queue(now)
     paused += _recompute(Job.objects.active(), now=now)
     return ResyncResult(scheduled=Job.objects.scheduled().count(), paused=paused, removed=removed)
 
@@ -61,7 +63,16 @@ def pull_back(*, now: datetime) -> int:
     A clock that was set back left them there, or a hand. One that lies earlier comes due, and is then
     right by itself. The count of jobs switched off as unreadable.
     """
+    _free_queue(now)
     return _recompute(Job.objects.scheduled().filter(next_run_at__gt=now), now=now, only_back=True)
+
+
+def _free_queue(now: datetime) -> None:
+    """Let queued runs go that a clock set back would keep waiting, and their overlap slots with them."""
+    waiting = JobExecution.objects.filter(status=Status.QUEUED)
+    is_first = Q(attempt=1, available_at__gt=now)
+    longest_wait = now + timedelta(seconds=MAX_RETRY_AFTER_S + retries.FIRST_BOUND_S)
+    waiting.filter(is_first | Q(available_at__gt=longest_wait)).update(available_at=now)
 
 
 def expire_jobs(*, now: datetime) -> int:

@@ -16,7 +16,7 @@ from django.db import transaction
 from accounts.models import User
 from cronsched.core.clock import scheduler_date
 from cronsched.core.crypto import encrypt
-from cronsched.core.db import retry_conflicts
+from cronsched.core.db import database_now, retry_conflicts
 from cronsched.core.errors import InvalidInput
 from jobs.choices import PausedReason, Status, TriggerType
 from jobs.models import Job, JobExecution
@@ -51,7 +51,7 @@ def _queue(job: Job, *, by: User | None, now: datetime, overrides: Mapping[str, 
             job.end_date = current.end_date
             return None
         own = clean_run(overrides, stored=target_of(current))
-        effective = _with_overrides(current, own)
+        effective = current.with_target(own)
         run = JobExecution(
             job=current,
             status=Status.QUEUED,
@@ -60,13 +60,9 @@ def _queue(job: Job, *, by: User | None, now: datetime, overrides: Mapping[str, 
             target=effective.target,
             triggered_by=by,
             started_at=now,
-            available_at=now,
+            # This host's clock may be ahead of the scheduler's, which would wait for it.
+            available_at=min(now, database_now()),
             overrides=encrypt(json.dumps(own)) if own else "",
         )
         run.save(force_insert=True)
     return run
-
-
-def _with_overrides(job: Job, own: Mapping[str, Any]) -> Job:
-    """A job that is never saved: it says what this run calls."""
-    return Job(**{field: own.get(field, value) for field, value in target_of(job).items()})

@@ -18,8 +18,9 @@ from jobs.engine.messages import Delivery, DeliveryResult, GitHubTarget, Outcome
 from jobs.engine.send import SenderConfig, send_now
 from jobs.engine.transports import github
 from jobs.models import Job
+from jobs.models.job import TARGET_FIELDS
 from jobs.services.fields import address_policy
-from jobs.services.validation import TARGET_FIELDS, clean_run
+from jobs.services.validation import clean_run
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

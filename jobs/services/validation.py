@@ -21,6 +21,7 @@ from cronsched.core.errors import InvalidInput
 from cronsched.core.text import name_key
 from jobs.choices import CatchUp
 from jobs.models import Job
+from jobs.models.job import TARGET_FIELDS
 from jobs.services import fields
 from jobs.services.fields import Refused
 from jobs.services.signing import changed_secret
@@ -61,7 +62,6 @@ RULES: Final[Mapping[str, Rule]] = {
 }
 # Compared and stored encrypted (jobs.services.signing), so that it is no rule as the others are.
 SIGNING_RULE: Final = Rule(fields.shape_optional_text, fields.check_signing_secret, "")
-TARGET_FIELDS: Final = ("target_url", "github_owner", "github_repo", "github_workflow_name")
 GITHUB_FIELDS: Final = TARGET_FIELDS[1:]
 # What one run may have of its own: the same rules, and what a job does not store.
 RUN_RULES: Final[Mapping[str, Rule]] = {

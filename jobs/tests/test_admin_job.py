@@ -290,6 +290,7 @@ def test_deleting_several_asks_first_and_refuses_others_one_by_one(user_site):
     own, other = JobFactory(name="Mine", created_by=user_site.user), JobFactory(name="Theirs")
 
     question = user_site.act("delete_selected", LIST, own.pk, other.pk)
+    assert "and the whole history of its runs" in question.content.decode()
     assert question.status_code == 200
     assert Job.objects.count() == 2
 

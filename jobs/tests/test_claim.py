@@ -12,7 +12,7 @@ from cronsched.core.db import database_now
 from jobs.engine.claim import DEADLINE_MARGIN_S, Claim, claim
 from jobs.engine.lease import LeaseLost
 from jobs.engine.messages import Outcome, Reason, TargetKind
-from jobs.models import JobExecution, SchedulerLease
+from jobs.models import Job, JobExecution, SchedulerLease
 from jobs.signals import runs_finished
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 
@@ -52,7 +52,7 @@ def test_a_row_is_claimed_once(claim_at):
 
 
 def test_never_more_than_the_limit_and_the_oldest_first(claim_at):
-    rows = [queued(job=JobFactory(), scheduled_for=NOON - timedelta(minutes=n)) for n in range(3)]
+    rows = [queued(job=JobFactory(), scheduled_for=NOON - timedelta(seconds=n)) for n in range(3)]
     JobExecution.objects.filter(pk=rows[2].pk).update(available_at=NOON - timedelta(seconds=9))
 
     claimed = claim_at(limit=2)
@@ -106,6 +106,32 @@ def test_a_run_whose_job_was_stopped_since_is_missed_and_told(claim_at, change, 
     assert told == [(row.pk, "missed", reason)]
 
 
+@pytest.mark.parametrize(
+    ("values", "late_s", "is_sent"),
+    [
+        ({}, 30, True),
+        ({}, 31, False),
+        ({"attempt": 2}, 3600, True),
+        ({"job__catch_up": "latest"}, 3600, True),
+        ({"manual": True, "scheduled_for": None}, 3600, True),
+    ],
+    ids=["within the grace", "beyond it", "tried before", "catches up", "by hand"],
+)
+def test_a_slot_older_than_the_grace_is_missed_whatever_kept_it_in_the_queue(
+    claim_at, values, late_s, is_sent
+):
+    """The same term all along: an outage, a suspended machine, a sender full of hanging targets."""
+    row = queued(**values)
+
+    claimed = claim_at(NOON + timedelta(seconds=late_s))
+
+    row.refresh_from_db()
+    assert bool(claimed.deliveries) is is_sent
+    assert (row.status, row.reason) == (("running", "") if is_sent else ("missed", "misfire"))
+    row.job.refresh_from_db()
+    assert row.job.last_status == ("" if is_sent else "missed")
+
+
 def test_a_manual_run_of_a_paused_job_goes(claim_at):
     ExecutionFactory(queued=True, manual=True, available_at=NOON, job=JobFactory(paused=True))
 
@@ -118,6 +144,19 @@ def test_the_target_is_the_one_at_send_time(claim_at):
     row.job.save()
 
     assert claim_at().deliveries[0].target_url == "https://moved.example.com/"
+    row.refresh_from_db()
+    assert row.target == "https://moved.example.com/"
+
+
+def test_a_job_that_became_a_github_job_is_sent_as_one(claim_at):
+    row = queued()
+    Job.objects.update(target_url="", github_owner="acme", github_repo="app", github_workflow_name="ci.yml")
+
+    delivery = claim_at().deliveries[0]
+
+    row.refresh_from_db()
+    assert (delivery.kind, delivery.github.repo) == (TargetKind.GITHUB_ACTIONS, "app")
+    assert (row.execution_type, row.target) == ("github_actions", "acme/app/actions/workflows/ci.yml")
 
 
 def test_overrides_are_for_this_run_only(claim_at):

@@ -43,7 +43,8 @@ def engine(clock: Clock, engine_config: EngineConfig) -> Iterator[Engine]:
     made = Engine(
         engine_config,
         SenderConfig(policy=AddressPolicy(allow_private=True), allow_http=True, max_in_flight=100),
-        lease_s=15,
+        # Nobody renews it: it has to outlast the longest test on the slowest machine.
+        lease_s=600,
         resync=resync,
         now=clock,
     )

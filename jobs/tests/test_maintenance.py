@@ -8,9 +8,9 @@ from django.test.utils import CaptureQueriesContext
 
 from jobs import schedule
 from jobs.models import Job
-from jobs.services.maintenance import expire_jobs, reconcile, resync
+from jobs.services.maintenance import expire_jobs, pull_back, reconcile, resync
 from jobs.signals import job_batch_changed
-from jobs.tests.factories import NOON, JobFactory
+from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 
 pytestmark = [pytest.mark.django_db, pytest.mark.databases]
 MINUTE = timedelta(minutes=1)
@@ -148,6 +148,20 @@ def test_a_machine_that_is_losing_its_time_zones_switches_no_job_off(monkeypatch
     monkeypatch.setattr(schedule, "ZoneInfo", no_zone)
 
     assert resync(now=NOON).paused == 0
+
+
+@pytest.mark.parametrize("work", [resync, pull_back])
+def test_queued_runs_do_not_wait_for_a_time_that_the_clock_was_set_back_from(work):
+    hour = timedelta(hours=1)
+    ahead = ExecutionFactory(queued=True, available_at=NOON + hour)
+    retry = ExecutionFactory(queued=True, attempt=2, available_at=NOON + hour)
+    years = ExecutionFactory(queued=True, attempt=2, available_at=NOON + 10_000 * hour)
+
+    work(now=NOON)
+
+    for run, at in ((ahead, NOON), (retry, NOON + hour), (years, NOON)):
+        run.refresh_from_db()
+        assert run.available_at == at
 
 
 def no_zone(name: str) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -9,6 +9,7 @@ import pytest
 
 from accounts.tests.factories import UserFactory
 from cronsched.core.crypto import decrypt
+from cronsched.core.db import database_now
 from cronsched.core.errors import InvalidInput, NotFound
 from jobs.choices import ExecutionType, PausedReason, Status, TriggerType
 from jobs.engine.claim import to_delivery
@@ -19,6 +20,13 @@ from jobs.tests.factories import NOON, JobFactory
 
 pytestmark = pytest.mark.django_db
 OTHER = {"github_repo": "other/lib"}
+
+
+def test_run_of_a_host_whose_clock_is_ahead_does_not_wait_for_it() -> None:
+    run = run_job_now(JobFactory(end_date=None), by=None, now=database_now() + timedelta(hours=1))
+
+    run.refresh_from_db()
+    assert run.available_at <= database_now()
 
 
 def test_run_is_queued_for_the_next_tick() -> None:

@@ -9,6 +9,7 @@ import pytest
 from cronsched.core.db import DatabaseNow
 from jobs.engine import rescue
 from jobs.engine.lease import LeaseLost
+from jobs.engine.messages import Outcome
 from jobs.engine.record import record
 from jobs.engine.rescue import miss_stale_queue, rescue_stuck
 from jobs.models import JobExecution, SchedulerLease
@@ -50,6 +51,26 @@ def test_a_late_real_result_replaces_the_rescue(term, result_of):
 
     row.refresh_from_db()
     assert row.status == "success"
+
+
+def test_what_never_left_is_not_called_unknown(term, result_of):
+    """Rescued first, after a long silence of the database; then its sender says that it sent nothing."""
+    row = running(-1)
+    rescue_stuck(now=NOON, term=term)
+
+    record([result_of(row, now=NOON, outcome=Outcome.NOT_SENT)], now=NOON)
+
+    row.refresh_from_db()
+    assert (row.status, row.reason) == ("failed", "interrupted")
+    assert row.error_message.startswith("Not sent")
+
+
+@pytest.mark.parametrize(("late_s", "rescued"), [(10, 0), (rescue.OWN_PATIENCE_S + 1, 1)])
+def test_what_this_process_sent_itself_is_left_to_its_sender_for_longer(term, late_s, rescued):
+    row = running(-late_s)
+    JobExecution.objects.filter(pk=row.pk).update(claimed_by=term.holder)
+
+    assert rescue_stuck(now=NOON, term=term) == rescued
 
 
 def test_rescue_goes_through_pages(term, monkeypatch):

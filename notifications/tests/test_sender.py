@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from cronsched.testing.mail_sink import MailSink
 from jobs.engine.tell import tell_changed, tell_finished
 from jobs.models import JobExecution
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
+from notifications.digest import daily_edition, send_digests, weekly_edition
 from notifications.engine import sender
 from notifications.engine.claim import record
 from notifications.engine.mail import MailTransport
@@ -24,6 +25,7 @@ from notifications.engine.slack import SlackTransport
 from notifications.engine.words import VERBS
 from notifications.models import Channel, Event, Message
 from notifications.outbox import Telling, put
+from notifications.reminders import send_end_date_reminders
 from notifications.services.preferences import update_preferences
 from notifications.services.slack_settings import update_slack_settings
 
@@ -387,6 +389,35 @@ def test_every_row_of_the_table_arrives(
     assert arrived(change("expired")) == (["Backup was paused at its end date"],) * 2
     assert arrived(change("disabled", by=UserFactory(admin=True))) == (["Backup was disabled"], [])
     assert arrived(change("updated", by=owner)) == ([], [])
+
+
+def test_the_reminder_and_both_digests_arrive(
+    mailer: Sender, slacker: Sender, mail_sink: MailSink, slack_sink: HttpSink, wall: Wall
+) -> None:
+    """On the Monday whose 08:00 and 09:00, in Tokyo, have just gone by."""
+    wall.now = monday = datetime(2026, 3, 16, 0, 1, tzinfo=UTC)
+    owner = UserFactory(email="owner@example.com")
+    update_preferences(owner, changes={"daily_digest": True, "weekly_report": True}, now=monday)
+    job = JobFactory(
+        name="Backup", created_by=owner, cron_expression="0 10 * * *", end_date=date(2026, 3, 20)
+    )
+    ExecutionFactory(job=job, failed=True, started_at=monday - timedelta(hours=3))
+
+    for happening in (
+        lambda: send_digests(daily_edition(monday), now=monday),
+        lambda: send_digests(weekly_edition(monday), now=monday),
+        lambda: send_end_date_reminders(now=monday),
+    ):
+        happening()
+        mailer.run_once()
+        slacker.run_once()
+        wall.now += 2 * MINUTE
+
+    subjects = [str(mail["Subject"]).removeprefix("[cronsched] ") for mail in mail_sink.mails]
+    assert [subject.split(":")[0] for subject in subjects] == ["Daily digest", "Weekly report"]
+    assert all("Backup" in text_of(mail) for mail in mail_sink.mails)
+    (post,) = slack_sink.calls
+    assert post.json()["text"] == "1 job ends within 30 days"
 
 
 # ---- the thread ------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,8 @@ KINDS = ("sqlite", "mariadb", "postgresql")
 
 
 def main() -> int:
+    # As Ctrl-C: schedulers and servers are ended on the way out.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     options = read_options()
     code = 0
     for kind in KINDS if options.database == "all" else (options.database,):

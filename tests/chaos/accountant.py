@@ -74,6 +74,9 @@ def _due_slots(job: Job, next_run_at: datetime | None) -> set[datetime]:
     assert job.next_run_at is not None
     if next_run_at is None:
         return {job.next_run_at}
+    if next_run_at <= job.next_run_at:
+        # Its first minute has not come yet.
+        return set()
     zone = schedule.load_zone(job.zone_name)
     after, until = job.next_run_at, next_run_at - _TICK
     return {

@@ -22,6 +22,7 @@ class Wire:
         self._parts = parts
         self._port = 0
         self._writers: set[asyncio.StreamWriter] = set()
+        self._silent: set[asyncio.StreamWriter] = set()
 
     def __enter__(self) -> Self:
         self._loop = asyncio.new_event_loop()
@@ -59,7 +60,14 @@ class Wire:
         time.sleep(seconds)
         self._loop.call_soon_threadsafe(self._flows.set)
 
+    def silence(self) -> None:
+        """Let every connection there is fall silent for good; new ones are served."""
+        self._loop.call_soon_threadsafe(self._fall_silent)
+
     # In the loop
+
+    def _fall_silent(self) -> None:
+        self._silent |= self._writers
 
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
@@ -95,5 +103,7 @@ class Wire:
         with contextlib.suppress(OSError):
             while data := await reader.read(_CHUNK):
                 await self._flows.wait()
+                if writer in self._silent:
+                    continue
                 writer.write(data)
                 await writer.drain()

@@ -71,20 +71,22 @@ class ServerProcess(Database):
         self._log: IO[bytes] | None = None
 
     def start(self) -> None:
+        """Start until it answers: what a killed server leaves may hold its memory for a moment longer."""
         self._log = self._log or (self.folder / "server.log").open("ab")
-        self.process = subprocess.Popen(
-            self.argv, stdout=self._log, stderr=self._log, start_new_session=True, **_as_nobody()
-        )
-        self.wait()
-
-    def wait(self) -> None:
         until = time.monotonic() + START_S
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 2):
-                return
-            if time.monotonic() > until or self.process.poll() is not None:
+        while not self._answers():
+            if time.monotonic() > until:
                 raise RuntimeError(f"{self.name} did not start\n{(self.folder / 'server.log').read_text()}")
-            time.sleep(0.1)
+            if self.process is None or self.process.poll() is not None:
+                self.process = subprocess.Popen(
+                    self.argv, stdout=self._log, stderr=self._log, start_new_session=True, **_as_nobody()
+                )
+            time.sleep(0.2)
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 2):
+            return self.process is not None and self.process.poll() is None
+        return False
 
     def close(self) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -117,12 +119,14 @@ class ServerProcess(Database):
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, number)
+        """To the server and its children, which PostgreSQL puts into groups of their own."""
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        with contextlib.suppress(OSError):
+            for pid in (self.process.pid, *map(int, children.read_text().split())):
+                os.kill(pid, number)
 
     def _clear(self) -> None:
-        """What a killed server leaves: children that would hold its memory and its lock."""
-        self._signal(signal.SIGKILL)
+        """What a killed server leaves."""
         for left in ("postmaster.pid",):
             with contextlib.suppress(FileNotFoundError):
                 (self.folder / "data" / left).unlink()

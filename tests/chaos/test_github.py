@@ -10,6 +10,7 @@ import pytest
 from django.core.serializers import serialize
 
 from cronsched.testing.fake_github import TEST_TOKEN, FakeGitHub, Mode
+from cronsched.testing.fixtures_api import ApiClient
 from jobs.models import Job, JobExecution
 from notifications.models import Notification
 from tests.chaos.harness import Schedulers, all_ended, in_seconds, make_jobs, schedulers_in, wait_until
@@ -46,7 +47,7 @@ def dispatch_once(job: Job, schedulers: Schedulers) -> JobExecution:
 
 
 def test_every_answer_ends_the_run_with_words_and_the_token_is_nowhere(
-    schedulers: Schedulers, fake_github: FakeGitHub
+    schedulers: Schedulers, fake_github: FakeGitHub, admin_api: ApiClient
 ):
     schedulers.start_leader(
         GITHUB_API_URL=fake_github.api_url, GITHUB_TOKEN=TEST_TOKEN, WEBHOOK_TIMEOUT_SECONDS="1"
@@ -80,5 +81,14 @@ def test_every_answer_ends_the_run_with_words_and_the_token_is_nowhere(
         "inputs": {"dry": "true", "count": "3", "name": "日本"},
     }
     stored = [serialize("json", model.objects.all()) for model in (Job, JobExecution, Notification)]
-    for text in (*stored, schedulers.logs()):
+    for text in (*stored, *answers(admin_api, job), schedulers.logs()):
         assert TEST_TOKEN not in text
+
+
+def answers(api: ApiClient, job: Job) -> list[str]:
+    """What the API tells of the job and of its runs."""
+    runs = JobExecution.objects.filter(job=job).values_list("pk", flat=True)
+    paths = ["/jobs", f"/jobs/{job.pk}", f"/jobs/{job.pk}/executions?limit=100", "/executions?limit=100"]
+    got = [api.get(path) for path in (*paths, *(f"/jobs/{job.pk}/executions/{run}" for run in runs))]
+    assert {answer.status_code for answer in got} == {200}
+    return [answer.content.decode() for answer in got]

@@ -142,6 +142,35 @@ def test_the_clock_set_back_an_hour_on_a_running_process(
     assert len(http_sink.calls) == 3
 
 
+@pytest.mark.faketime
+def test_the_clock_set_back_years_between_two_processes(
+    schedulers: Schedulers, http_sink: HttpSink, tmp_path: Path
+):
+    """A machine that booted with a wrong clock: killed, set right, started anew. Nobody saw the jump."""
+    if connection.vendor != "sqlite":
+        pytest.skip("the database server's clock cannot be set from here")
+    machine = FakeMachineClock(tmp_path)
+    noon = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
+    years_ahead = noon + timedelta(days=1400)
+    job = make_jobs([http_sink.url("/minute")], [years_ahead], expression="* * * * *")[0]
+    machine.set_to(years_ahead - timedelta(seconds=4))
+    leader = schedulers.start(**machine.env)
+    http_sink.wait_for(1, 40)
+    wait_until(lambda: JobExecution.objects.filter(status="success").exists(), 20, schedulers.logs)
+    leader.kill()
+
+    machine.set_to(noon - timedelta(seconds=20))
+    successor = schedulers.start(**machine.env)
+    wait_until(successor.leads, 30, schedulers.logs)
+    http_sink.wait_for(2, 60)
+    successor.terminate()
+
+    fired = set(
+        JobExecution.objects.filter(job=job, status="success").values_list("scheduled_for", flat=True)
+    )
+    assert {years_ahead, noon} <= fired
+
+
 class FakeMachineClock:
     """libfaketime's clock for one process, set while it runs; steady clocks stay true."""
 
