@@ -58,6 +58,7 @@ class Sender:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"{channel.value} sender", daemon=True)
         self.pause_s = 0.0
+        self._is_database_silent = False
 
     def start(self) -> None:
         self._thread.start()
@@ -86,10 +87,16 @@ class Sender:
         """One turn of the loop; how long to wait before the next."""
         try:
             close_old_connections()
-            if self._is_leading() and self.run_once():
+            is_more = self._is_leading() and self.run_once()
+            self._is_database_silent = False
+            if is_more:
                 return 0.0
         except DatabaseFault as error:
-            logger.warning("messages: the database does not answer channel=%s error=%s", self.channel, error)
+            if not self._is_database_silent:
+                logger.warning(
+                    "messages: the database does not answer channel=%s error=%s", self.channel, error
+                )
+            self._is_database_silent = True
             connection.close()
         except Exception:
             logger.exception("messages: a batch failed channel=%s", self.channel)

@@ -219,6 +219,20 @@ def test_a_database_that_is_silent_for_a_moment_makes_no_second_mail(
     assert (len(mail_sink.mails), Message.objects.get().state) == (1, "sent")
 
 
+def test_a_silent_database_is_said_once(mailer: Sender, monkeypatch: Any, caplog: Any) -> None:
+    def gone(*args: Any, **kwargs: Any) -> None:
+        raise OperationalError("gone away")
+
+    monkeypatch.setattr(sender, "claim", gone)
+    monkeypatch.setattr(sender, "close_old_connections", lambda: None)
+    monkeypatch.setattr(sender.connection, "close", lambda: None)
+
+    for _ in range(3):
+        mailer._turn()
+
+    assert caplog.text.count("does not answer") == 1
+
+
 # ---- Slack -----------------------------------------------------------------------------------------------
 
 
