@@ -27,7 +27,7 @@ _KNOWN_SECRETS = {"secret", "password", "changeme", "change-me", "change_me"}
 
 def _secret(name: str, default: str = "") -> str:
     """A secret from the environment. Only DEBUG and TESTING may go without, never a deployment."""
-    value = env.text(name, default)
+    value = env.text(name) or default
     is_known = value.lower() in _KNOWN_SECRETS or value.startswith(("insecure-", "django-insecure-"))
     if is_known and not (DEBUG or TESTING):
         raise ImproperlyConfigured(f"{name} is one that everybody knows: set it to 50 random characters.")
@@ -41,7 +41,7 @@ def _secret(name: str, default: str = "") -> str:
 
 
 SECRET_KEY = _secret("SECRET_KEY")
-JWT_SECRET_KEY = _secret("JWT_SECRET_KEY", SECRET_KEY) or SECRET_KEY
+JWT_SECRET_KEY = _secret("JWT_SECRET_KEY", SECRET_KEY)
 # The first key encrypts, every key decrypts: to rotate, put a new one in front.
 ENCRYPTION_KEYS = env.fernet_keys("ENCRYPTION_KEYS")
 

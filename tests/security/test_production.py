@@ -98,3 +98,9 @@ def test_https_is_the_rule_where_others_than_this_machine_come(settings_of, chan
     for name in ("SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE", "SECURE_SSL_REDIRECT"):
         assert settings[name] is expected
     assert (settings["SECURE_HSTS_SECONDS"] > 0) is expected
+
+
+def test_an_empty_signing_key_of_tokens_falls_back_to_the_secret_key(settings_of):
+    settings = settings_of(JWT_SECRET_KEY="")
+
+    assert settings["JWT_SECRET_KEY"] == settings["SECRET_KEY"]
