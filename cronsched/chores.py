@@ -70,11 +70,7 @@ def daily_at(hour: int, minute: int = 0) -> Callable[[datetime | None, datetime]
     """Due once a day, from that time on in the scheduler's timezone; overdue if it never ran."""
 
     def is_due(last: datetime | None, now: datetime) -> bool:
-        local = now.astimezone(clock.scheduler_zone())
-        latest = local.replace(hour=hour, minute=minute, second=0, microsecond=0)
-        if latest > local:
-            latest -= timedelta(days=1)
-        return last is None or last < latest
+        return last is None or last < clock.last_at(now, hour, minute)
 
     return is_due
 
@@ -92,12 +88,7 @@ def weekly_at(weekday: int, hour: int) -> Callable[[datetime | None, datetime], 
     """Due once a week, from that day (Monday is 0) and hour on in the scheduler's timezone."""
 
     def is_due(last: datetime | None, now: datetime) -> bool:
-        local = now.astimezone(clock.scheduler_zone())
-        day = local - timedelta(days=(local.weekday() - weekday) % 7)
-        latest = day.replace(hour=hour, minute=0, second=0, microsecond=0)
-        if latest > local:
-            latest -= timedelta(days=7)
-        return last is None or last < latest
+        return last is None or last < clock.last_at(now, hour, weekday=weekday)
 
     return is_due
 

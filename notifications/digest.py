@@ -19,7 +19,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import Count, Max
 
 from accounts.models import User
-from cronsched.core.clock import scheduler_date, scheduler_zone
+from cronsched.core.clock import last_at, scheduler_date, scheduler_zone
 from cronsched.core.db import is_duplicate, retry_conflicts
 from jobs import schedule
 from jobs.choices import Status
@@ -64,13 +64,13 @@ class Figures:
 
 
 def daily_edition(now: datetime) -> Edition:
-    end = _last_morning(now)
+    end = last_at(now, HOUR)
     return Edition(event=Event.DAILY_DIGEST, start=end - timedelta(days=1), end=end)
 
 
 def weekly_edition(now: datetime) -> Edition:
     """Up to the last Monday."""
-    end = _last_morning(now)
+    end = last_at(now, HOUR)
     monday = end - timedelta(days=end.weekday())
     return Edition(event=Event.WEEKLY_REPORT, start=monday - timedelta(days=7), end=monday)
 
@@ -103,13 +103,6 @@ def _send(edition: Edition, now: datetime) -> int:
             messages.append(make_message(Channel.EMAIL, user.email, edition.event, payload, now=now))
     Message.objects.bulk_create(messages)
     return len(messages)
-
-
-def _last_morning(now: datetime) -> datetime:
-    """The last 08:00, in the scheduler's zone."""
-    local = now.astimezone(scheduler_zone())
-    morning = local.replace(hour=HOUR, minute=0, second=0, microsecond=0)
-    return morning if morning <= local else morning - timedelta(days=1)
 
 
 def _jobs_of(users: Sequence[User]) -> Mapping[UUID, list[Job]]:

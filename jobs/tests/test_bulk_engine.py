@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
@@ -14,6 +13,7 @@ from django.db import DataError, IntegrityError, OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 
 from accounts.tests.factories import UserFactory
+from cronsched.testing.threads import at_once
 from jobs.choices import Status
 from jobs.models import Job, JobExecution
 from jobs.services.bulk_upload import engine
@@ -380,28 +380,6 @@ def test_names_of_any_language_are_found_again(name: str) -> None:
 
 
 # ---- at once, for real --------------------------------------------------------------------------
-
-
-def at_once(*functions: Callable[[], Any]) -> list[Any]:
-    """What each returned or raised, all begun together, each on a connection of its own."""
-    barrier = threading.Barrier(len(functions))
-    outcomes: list[Any] = [None] * len(functions)
-
-    def work(index: int, function: Callable[[], Any]) -> None:
-        barrier.wait(timeout=10)
-        try:
-            outcomes[index] = function()
-        except Exception as error:
-            outcomes[index] = error
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=work, args=item) for item in enumerate(functions)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
-    return outcomes
 
 
 @pytest.mark.databases

@@ -18,13 +18,12 @@ from django.conf import settings
 from django.core.management.base import CommandParser
 
 from cronsched.chores import ChoreScheduler
-from cronsched.core.http.guard import AddressPolicy
 from cronsched.garbage import collect_rarely
 from cronsched.management.base import ProductCommand, seconds
 from jobs.engine.config import from_settings
 from jobs.engine.loop import WATCH_S, Engine
-from jobs.engine.send import SenderConfig
 from jobs.services.maintenance import resync
+from jobs.services.trial import sender_config
 from notifications.engine.sender import Senders
 
 logger = logging.getLogger(__name__)
@@ -111,13 +110,7 @@ def make_engine() -> Engine:
     chores = ChoreScheduler()
     engine = Engine(
         from_settings(),
-        SenderConfig(
-            policy=AddressPolicy(
-                allow_private=settings.WEBHOOK_ALLOW_PRIVATE_NETWORKS,
-                allowed_networks=settings.WEBHOOK_ALLOWED_NETWORKS,
-            ),
-            allow_http=settings.WEBHOOK_ALLOW_HTTP,
-        ),
+        sender_config(),
         lease_s=settings.SCHEDULER_LOCK_STALE_SECONDS,
         resync=resync,
         on_lead=lambda: chores.start(engine.keeper),
