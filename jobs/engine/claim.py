@@ -35,12 +35,22 @@ from jobs.engine.rows import TOO_LATE_TEXT, end_as_missed
 from jobs.engine.signing import signing_secrets
 from jobs.engine.transports import github
 from jobs.models import Job, JobExecution
+from jobs.models.job import TARGET_FIELDS
 
 logger = logging.getLogger(__name__)
 
 _UNREADABLE = "This run could not be prepared: the job's settings cannot be read. Save the job again."
 # Beyond the timeout: what recording a result may take before the run is given up for lost.
 DEADLINE_MARGIN_S = 15.0
+# What judging and sending need. Each column that is left out is one that is not converted, row by row.
+CLAIM_FIELDS = (
+    "status", "trigger_type", "execution_type", "target", "scheduled_for", "started_at", "attempt",
+    "error_message", "response_status", "overrides",
+    *(f"job__{name}" for name in (
+        *TARGET_FIELDS, "metadata", "timeout_seconds", "is_active", "end_date", "catch_up",
+        "signing_secret", "previous_signing_secret", "signing_secret_changed_at",
+    )),
+)  # fmt: skip
 
 
 @dataclass(kw_only=True, slots=True)
@@ -83,7 +93,7 @@ def claim(*, now: datetime, term: Term, limit: int, config: EngineConfig) -> Cla
 
 def _read_back(token: uuid.UUID, *, now: datetime) -> list[JobExecution]:
     """The claimed rows with their jobs. One whose job cannot be read, by a hand in SQL, ends alone."""
-    rows = JobExecution.objects.filter(claim_token=token).select_related("job").defer("output")
+    rows = JobExecution.objects.filter(claim_token=token).select_related("job").only(*CLAIM_FIELDS)
     try:
         return list(rows)
     except DatabaseError:
