@@ -49,6 +49,11 @@ OnResult = Callable[[DeliveryResult], None]
 # Open files wanted per delivery in flight, and for the rest of the process.
 _FILES_PER_DELIVERY: Final = 2
 _OTHER_FILES: Final = 1024
+# Deliveries begun in one turn of the loop: between two turns it serves those under way, so that a herd
+# passes through instead of piling up in memory.
+_BEGUN_AT_ONCE: Final = 50
+# Deliveries that may wait to be begun: beyond it nothing is claimed, for what is queued is safe.
+_BACKLOG: Final = 500
 # What a cancelled delivery may take to close its connection.
 _CANCEL_S: Final = 5.0
 
@@ -179,6 +184,7 @@ class Sender:
         # Only the loop's thread touches these.
         self._waiting: deque[Delivery] = deque()
         self._running: dict[asyncio.Task[None], _Attempt] = {}
+        self._is_beginning = False
 
     @property
     def in_flight(self) -> int:
@@ -187,7 +193,9 @@ class Sender:
 
     @property
     def free(self) -> int:
-        """How many more can be sent at once. Claim no more than this: the rest would wait here."""
+        """How many more to claim; none while enough wait here to be begun."""
+        if self._in_flight - len(self._running) >= _BACKLOG:
+            return 0
         return max(0, self._config.max_in_flight - self._in_flight)
 
     def start(self) -> None:
@@ -253,14 +261,23 @@ class Sender:
     def _accept(self, deliveries: Sequence[Delivery]) -> None:
         # Never after a stop: `submit` and `stop` post here in the order in which they took the lock.
         self._waiting.extend(deliveries)
-        self._begin_waiting()
+        self._begin_soon()
 
-    def _begin_waiting(self) -> None:
-        while self._waiting and len(self._running) < self._config.max_in_flight:
+    def _begin_soon(self) -> None:
+        if self._waiting and not self._is_beginning:
+            self._is_beginning = True
+            self._loop.call_soon(self._begin_some)
+
+    def _begin_some(self) -> None:
+        self._is_beginning = False
+        room = min(_BEGUN_AT_ONCE, len(self._waiting), self._config.max_in_flight - len(self._running))
+        for _ in range(room):
             attempt = self._attempt(self._waiting.popleft())
             task = self._loop.create_task(self._deliver(attempt))
             self._running[task] = attempt
             task.add_done_callback(self._end)
+        if room:
+            self._begin_soon()
 
     async def _deliver(self, attempt: _Attempt) -> None:
         self._settle(attempt, await attempt.run(self._client, user_agent=self._config.user_agent))
@@ -270,7 +287,7 @@ class Sender:
         # A task that was cancelled before its first step has run no line, and so reported nothing.
         if not attempt.is_settled:
             self._settle(attempt, attempt.unclocked_result(attempt.cancelled()))
-        self._begin_waiting()
+        self._begin_soon()
 
     async def _drain(self, drain_s: float) -> None:
         waiting, self._waiting = self._waiting, deque()
