@@ -27,7 +27,7 @@ from django.db.models import QuerySet
 from cronsched.core.crypto import SecretUnreadable, decrypt
 from cronsched.core.db import DatabaseNow, locked_skipping, retry_conflicts, update_each
 from jobs.choices import CatchUp, ExecutionType, Status, TriggerType
-from jobs.engine import retries, slots
+from jobs.engine import metrics, retries, slots
 from jobs.engine.config import EngineConfig
 from jobs.engine.lease import Term, prove
 from jobs.engine.messages import Delivery, DeliveryResult, GitHubTarget, Outcome, Reason, TargetKind
@@ -74,6 +74,7 @@ def claim(*, now: datetime, term: Term, limit: int, config: EngineConfig) -> Cla
         going = [row for row in rows if row.pk not in why_not]
         _set_own_deadlines(going, config)
         _note_targets(going)
+    metrics.note_lags(going)
     stopped = [
         _no_more(row, why_not[row.pk], token, now) for row in rows if row.pk in why_not and row.attempt > 1
     ]

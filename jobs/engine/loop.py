@@ -24,6 +24,7 @@ from datetime import datetime
 from django.db import Error, close_old_connections
 
 from cronsched.core import clock
+from jobs.engine import metrics
 from jobs.engine.claim import claim
 from jobs.engine.config import EngineConfig
 from jobs.engine.lease import LeaseKeeper, LeaseLost, Term
@@ -90,6 +91,9 @@ class Engine:
         self._is_failing = False
         self._stuck_s = max(STUCK_LEAST_S, STUCK_LEASES * lease_s)
         self._ticks = self._ticks_seen = self._looks = 0
+        metrics.IN_FLIGHT.set_function(lambda: self.sender.in_flight)
+        metrics.LEADING.set_function(self.keeper.is_trusted)
+        metrics.LEASE_AGE.set_function(self.keeper.lease_age_s)
 
     def start(self) -> None:
         self.recorder.start()
@@ -138,7 +142,8 @@ class Engine:
             close_old_connections()
             term = self.keeper.trusted_term()
             if term is not None:
-                self._work(term)
+                with metrics.TICK.time():
+                    self._work(term)
                 self._say_working()
         except LeaseLost as error:
             logger.warning("tick: %s", error)
@@ -170,6 +175,8 @@ class Engine:
 
     def _plan(self, term: Term) -> None:
         for planned in plan_due(now=self._now(), term=term, config=self._config):
+            metrics.DUE.inc(planned.due)
+            metrics.BROKEN.inc(planned.broken)
             logger.info(
                 "planned due=%d queued=%d missed=%d broken=%d",
                 planned.due, planned.queued, planned.missed, planned.broken,
@@ -212,9 +219,11 @@ class Engine:
         limit = min(CLAIM_BATCH, self.sender.free)
         if not limit:
             return True
-        claimed = claim(now=self._now(), term=term, limit=limit, config=self._config)
+        with metrics.DATABASE.labels("claim").time():
+            claimed = claim(now=self._now(), term=term, limit=limit, config=self._config)
         for result in claimed.refused:
             self.recorder.put(result)
         if claimed.deliveries:
+            metrics.SENT.inc(len(claimed.deliveries))
             self.sender.submit(claimed.deliveries)
         return claimed.count == limit

@@ -15,11 +15,13 @@ from types import FrameType
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
+from prometheus_client import start_http_server
 
 from cronsched.chores import ChoreScheduler
 from cronsched.garbage import collect_rarely
 from cronsched.management.base import ProductCommand, seconds
+from jobs.engine import metrics
 from jobs.engine.config import from_settings
 from jobs.engine.loop import WATCH_S, Engine
 from jobs.services.maintenance import resync
@@ -56,6 +58,7 @@ class Command(ProductCommand):
         # Blocked before the first thread starts, which inherits that: this thread alone takes signals.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         engine = make_engine()
+        serve_metrics()
         senders = Senders(is_leading=lambda: engine.keeper.trusted_term() is not None)
         collect_rarely()
         engine.start()
@@ -103,6 +106,20 @@ def leave(code: int) -> None:
                 os._exit(code)
     if code:
         sys.exit(code)
+
+
+def serve_metrics() -> None:
+    """This process' figures at METRICS_HOST:METRICS_PORT, in a thread. CommandError where it is taken."""
+    if not settings.METRICS_PORT:
+        return
+    try:
+        start_http_server(settings.METRICS_PORT, settings.METRICS_HOST, metrics.REGISTRY)
+    except OSError as error:
+        where = f"{settings.METRICS_HOST}:{settings.METRICS_PORT}"
+        raise CommandError(
+            f"METRICS_PORT: {where} cannot be listened on: {error.strerror}. Each scheduler of a machine "
+            "needs a port of its own; 0 serves no metrics."
+        ) from None
 
 
 def make_engine() -> Engine:
