@@ -132,7 +132,7 @@ class InstallationCollector:
             age.add_metric([channel], self._age_s(first))
         yield from (waiting, age)
 
-    def _last_day(self) -> GaugeMetricFamily:
+    def _last_day(self) -> Any:
         day = figures(RunFilter(start=self._now - timedelta(hours=24), end=self._now))
         family = _labelled("runs_last_day", "Runs of the last 24 hours, by how they ended.", "status")
         for status, count in (("success", day.success), ("failed", day.failed), ("missed", day.missed)):
@@ -143,7 +143,7 @@ class InstallationCollector:
         return max(0.0, (self._now - moment).total_seconds()) if moment else 0.0
 
 
-def _gauge(name: str, says: str, value: float, **labels: str) -> GaugeMetricFamily:
+def _gauge(name: str, says: str, value: float, **labels: str) -> Any:
     family = _labelled(name, says, *labels)
     family.add_metric(list(labels.values()), value)
     return family

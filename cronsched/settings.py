@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -215,8 +216,15 @@ APSCHEDULER_DATETIME_FORMAT = "Y-m-d H:i:s"
 # The schedulers are ours to run (manage.py runscheduler); the admin site must not run jobs.
 APSCHEDULER_RUN_NOW_TIMEOUT = 0
 SEND_BACKEND = env.text("SEND_BACKEND", "local") or "local"
-if SEND_BACKEND != "local":
-    raise ImproperlyConfigured(f"SEND_BACKEND={SEND_BACKEND!r} is not known: use local.")
+if SEND_BACKEND not in {"local", "celery"}:
+    raise ImproperlyConfigured(f"SEND_BACKEND={SEND_BACKEND!r} is not known: use local or celery.")
+if SEND_BACKEND == "celery" and find_spec("celery") is None:
+    raise ImproperlyConfigured(
+        "SEND_BACKEND=celery needs Celery: .venv/bin/python -m pip install -r requirements-celery.txt"
+    )
+# Where the leader puts what is to be sent, and the senders (manage.py runsender) take it from.
+CELERY_BROKER_URL = env.text("CELERY_BROKER_URL", "redis://127.0.0.1:6379/0")
+SEND_QUEUE = env.text("SEND_QUEUE", "cronsched")
 
 # ---- what a run sends -----------------------------------------------------------------------
 
@@ -307,6 +315,7 @@ def _all_secrets() -> list[str]:
     names = (
         "GITHUB_TOKEN",
         "METRICS_TOKEN",
+        "CELERY_BROKER_URL",
         "WEBHOOK_SIGNING_SECRET",
         "MAIL_PASSWORD",
         "SMTP_PASSWORD",

@@ -58,6 +58,8 @@ class Engine:
     """One scheduler process.
 
     `resync(now=…)` sets every next run right; it is called when the clock was set.
+    `offer(now=…, term=…)`, where it is given, tells other processes what is to be sent, in place of this
+    one's own sender; it says whether there is more.
     `on_lead` (in the ticker's thread) and `on_lead_lost` (in the lease's, so it must be quick) frame
     what else only a leader does: the chores.
     """
@@ -70,12 +72,14 @@ class Engine:
         lease_s: float,
         resync: Callable[..., object],
         now: Callable[[], datetime] = clock.now,
+        offer: Callable[..., bool] | None = None,
         on_lead: Callable[[], None] = lambda: None,
         on_lead_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._config = config
         self._now = now
         self._resync = resync
+        self._offer = offer
         self._on_lead = on_lead
         self._on_lead_lost = on_lead_lost
         self._freed = threading.Event()
@@ -210,12 +214,14 @@ class Engine:
     def _dispatch_all(self, term: Term, until: float) -> None:
         """Send all that is queued, waiting for room, until this tick's time is up."""
         while self._dispatch(term) and time.monotonic() < until:
-            if not self.sender.free:
+            if self._offer is None and not self.sender.free:
                 self._freed.clear()
                 self._freed.wait(max(0.0, min(0.1, until - time.monotonic())))
 
     def _dispatch(self, term: Term) -> bool:
         """Claim one batch, no more than can be sent now. Whether there may be more."""
+        if self._offer is not None:
+            return self._offer(now=self._now(), term=term)
         limit = min(CLAIM_BATCH, self.sender.free)
         if not limit:
             return True

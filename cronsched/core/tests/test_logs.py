@@ -50,7 +50,8 @@ def test_known_secrets_are_cut_out_of_message_and_traceback():
 def as_json(message: str, *args: object, exc_info: object = None) -> dict[str, str]:
     record = logging.LogRecord("jobs.engine", logging.WARNING, "x", 1, message, args, exc_info)
     (line,) = JsonFormatter(secrets=['s3cret"token']).format(record).splitlines()
-    return json.loads(line)
+    entry: dict[str, str] = json.loads(line)
+    return entry
 
 
 def test_as_json_each_field_of_the_message_is_one():

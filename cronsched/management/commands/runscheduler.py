@@ -22,8 +22,9 @@ from cronsched.chores import ChoreScheduler
 from cronsched.garbage import collect_rarely
 from cronsched.management.base import ProductCommand, seconds
 from jobs.engine import metrics
-from jobs.engine.config import from_settings
+from jobs.engine.config import EngineConfig, from_settings
 from jobs.engine.loop import WATCH_S, Engine
+from jobs.engine.offer import Offers
 from jobs.services.maintenance import resync
 from jobs.services.trial import sender_config
 from notifications.engine.sender import Senders
@@ -122,14 +123,23 @@ def serve_metrics() -> None:
         ) from None
 
 
+def make_offers(config: EngineConfig) -> Offers:
+    # Only here: an installation that sends by itself needs no Celery.
+    from cronsched.celery_app import publish
+
+    return Offers(publish, grace_s=config.grace_s)
+
+
 def make_engine() -> Engine:
     """The engine as the settings describe it, with its chores."""
     chores = ChoreScheduler()
+    config = from_settings()
     engine = Engine(
-        from_settings(),
+        config,
         sender_config(),
         lease_s=settings.SCHEDULER_LOCK_STALE_SECONDS,
         resync=resync,
+        offer=make_offers(config) if settings.SEND_BACKEND == "celery" else None,
         on_lead=lambda: chores.start(engine.keeper),
         on_lead_lost=chores.stop,
     )
