@@ -17,6 +17,7 @@ from datetime import datetime
 
 from django.db import InterfaceError, OperationalError, close_old_connections, connection
 
+from jobs.engine import metrics
 from jobs.engine.messages import DeliveryResult, Outcome, Reason
 from jobs.engine.record import BATCH, record
 
@@ -110,7 +111,9 @@ class Recorder:
             return
 
     def _record(self, batch: list[DeliveryResult]) -> None:
-        done = record(batch, now=self._clock())
+        with metrics.DATABASE.labels("record").time():
+            done = record(batch, now=self._clock())
+        metrics.RETRIED.inc(done.retried)
         logger.info(
             "recorded success=%d failed=%d retried=%d released=%d stale=%d",
             done.success, done.failed, done.retried, done.released, done.stale,
