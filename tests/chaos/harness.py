@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 STALE_S = 3
 # Once a year: a job of these tests has the one slot that it is given.
 YEARLY = "0 0 1 1 *"
+MANAGE = (str(ROOT / "manage.py"),)
 
 
 def database_url() -> str:
@@ -57,11 +58,13 @@ def breakable_database() -> Iterator[tuple[str, Mapping[str, Callable[[float], N
 class SchedulerProcess:
     """`manage.py runscheduler`, as an operator starts it. Its log is kept for the failure message."""
 
-    def __init__(self, folder: Path, name: str, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, name: str, env: Mapping[str, str], start: Sequence[str] = MANAGE
+    ) -> None:
         self.log = folder / f"{name}.log"
         self._file = self.log.open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "manage.py"), "runscheduler", "--drain", "10"],
+            [sys.executable, *start, "runscheduler", "--drain", "10"],
             env=dict(env),
             cwd=ROOT,
             stdout=self._file,
@@ -97,7 +100,8 @@ class Schedulers:
         self.folder = folder
         self.started: list[SchedulerProcess] = []
 
-    def start(self, **env: str) -> SchedulerProcess:
+    def start(self, *, by: Sequence[str] = MANAGE, **env: str) -> SchedulerProcess:
+        """One more. `by`: what Python runs in place of `manage.py`."""
         settings = {
             "PATH": os.environ["PATH"],
             "DATABASE_URL": database_url(),
@@ -110,7 +114,7 @@ class Schedulers:
             "TESTING": "false",
             **env,
         }
-        process = SchedulerProcess(self.folder, f"scheduler-{len(self.started)}", settings)
+        process = SchedulerProcess(self.folder, f"scheduler-{len(self.started)}", settings, by)
         self.started.append(process)
         return process
 

@@ -18,9 +18,11 @@ from django.conf import settings
 from django.core.management.base import CommandParser
 
 from cronsched.chores import ChoreScheduler
+from cronsched.core.db import limit_idle_transactions
 from cronsched.garbage import collect_rarely
 from cronsched.management.base import ProductCommand, seconds
 from jobs.engine.config import from_settings
+from jobs.engine.lease import idle_limit_s
 from jobs.engine.loop import WATCH_S, Engine
 from jobs.services.maintenance import resync
 from jobs.services.trial import sender_config
@@ -107,6 +109,7 @@ def leave(code: int) -> None:
 
 def make_engine() -> Engine:
     """The engine as the settings describe it, with its chores."""
+    limit_idle_transactions(idle_limit_s(settings.SCHEDULER_LOCK_STALE_SECONDS))
     chores = ChoreScheduler()
     engine = Engine(
         from_settings(),
