@@ -24,6 +24,7 @@ from datetime import datetime
 from django.db import Error, close_old_connections
 
 from cronsched.core import clock
+from jobs.engine.backoff import Backoff
 from jobs.engine.claim import claim
 from jobs.engine.config import EngineConfig
 from jobs.engine.lease import LeaseKeeper, LeaseLost, Term
@@ -88,6 +89,7 @@ class Engine:
         )
         self.ticker = Ticker(tick=self.tick, on_jump=lambda jump: self._wants_resync.set())
         self._is_failing = False
+        self._backoff = Backoff()
         self._stuck_s = max(STUCK_LEAST_S, STUCK_LEASES * lease_s)
         self._ticks = self._ticks_seen = self._looks = 0
 
@@ -169,7 +171,7 @@ class Engine:
         self._set_right(began)
 
     def _plan(self, term: Term) -> None:
-        for planned in plan_due(now=self._now(), term=term, config=self._config):
+        for planned in plan_due(now=self._now(), term=term, config=self._config, backoff=self._backoff):
             logger.info(
                 "planned due=%d queued=%d missed=%d broken=%d",
                 planned.due, planned.queued, planned.missed, planned.broken,

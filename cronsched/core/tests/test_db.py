@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
 from django.db.backends.signals import connection_created
 
 from cronsched.core.db import limit_idle_transactions
@@ -44,6 +44,6 @@ def test_a_transaction_that_stands_still_is_ended_by_the_server(limited):
 def test_mysql_ends_a_connection_that_stands_still(limited, monkeypatch):
     if connection.vendor != "mysql":
         pytest.skip("not of this database")
-    monkeypatch.setattr(type(connection), "mysql_is_mariadb", False)
+    monkeypatch.setattr(connections["default"], "mysql_is_mariadb", False)
 
     assert asked("mysql") == 7
