@@ -25,6 +25,7 @@ from django.db import Error, close_old_connections
 
 from cronsched.core import clock
 from jobs.engine import metrics
+from jobs.engine.backoff import Backoff
 from jobs.engine.claim import claim
 from jobs.engine.config import EngineConfig
 from jobs.engine.lease import LeaseKeeper, LeaseLost, Term
@@ -93,6 +94,7 @@ class Engine:
         )
         self.ticker = Ticker(tick=self.tick, on_jump=lambda jump: self._wants_resync.set())
         self._is_failing = False
+        self._backoff = Backoff()
         self._stuck_s = max(STUCK_LEAST_S, STUCK_LEASES * lease_s)
         self._ticks = self._ticks_seen = self._looks = 0
         metrics.IN_FLIGHT.set_function(lambda: self.sender.in_flight)
@@ -178,7 +180,7 @@ class Engine:
         self._set_right(began)
 
     def _plan(self, term: Term) -> None:
-        for planned in plan_due(now=self._now(), term=term, config=self._config):
+        for planned in plan_due(now=self._now(), term=term, config=self._config, backoff=self._backoff):
             metrics.DUE.inc(planned.due)
             metrics.BROKEN.inc(planned.broken)
             logger.info(

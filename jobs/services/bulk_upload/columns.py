@@ -168,7 +168,7 @@ COLUMNS: Final = (
         write=lambda value: "enabled" if value else "disabled",
     ),
     Column(field="target_url", title="Target URL", clears=True),
-    Column(field="github_owner", title="GitHub Owner", clears=True),
+    Column(field="github_owner", title="GitHub Owner"),
     Column(field="github_repo", title="Repo", others=("github_repo",), clears=True),
     Column(
         field="github_workflow_name", title="Workflow Name", others=("github_workflow_name",), clears=True
