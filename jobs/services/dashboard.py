@@ -54,6 +54,7 @@ class Totals:
     active: int
     mine: int
     ending: int
+    failing: int
     repeatedly: int
 
 
@@ -104,6 +105,7 @@ def totals(*, user: Any, now: datetime) -> Totals:
             active=Count("pk", filter=active),
             mine=Count("pk", filter=Q(created_by=user.pk)),
             ending=Count("pk", filter=active & ends_within(ENDING_WITHIN, now=now)),
+            failing=Count("pk", filter=Q(consecutive_failures__gte=1)),
             repeatedly=Count("pk", filter=active & Q(consecutive_failures__gte=REPEATEDLY)),
         )
     )
