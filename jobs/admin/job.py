@@ -29,6 +29,7 @@ from cronsched.core.admin import LinesField, ServiceAdmin, ServiceForm
 from cronsched.core.admin_display import EMPTY, badge, moment, preformatted, relative, titled
 from jobs import schedule
 from jobs.admin.filters import OwnerFilter, StateFilter, TargetFilter
+from jobs.admin.restore import RestoreMixin
 from jobs.choices import ExecutionType, PausedReason
 from jobs.engine.slots import is_within
 from jobs.models import Job
@@ -152,7 +153,7 @@ class JobForm(ServiceForm):
 
 
 @admin.register(Job)
-class JobAdmin(ServiceAdmin):
+class JobAdmin(RestoreMixin, ServiceAdmin):
     form = JobForm
     list_display = (
         "name",
@@ -181,6 +182,7 @@ class JobAdmin(ServiceAdmin):
     list_fullwidth = True
     actions = ("enable", "disable", "run_now", "hand_over", "delete_selected")
     change_form_outer_before_template = "admin/jobs/job_toolbar.html"
+    change_form_outer_after_template = "admin/jobs/job_changes.html"
 
     what = (_("What"), {"fields": ("name", ("category", "pic_team"), "created_by", "is_active")})
     when = (_("When"), {"fields": ("cron_expression", ("timezone", "end_date"), "catch_up")})
@@ -311,7 +313,7 @@ class JobAdmin(ServiceAdmin):
         self.apply_each(
             request,
             queryset,
-            lambda job: manual.run_job_now(job, by=by, now=now),
+            lambda job: manual.run_job_now(job, by=by, now=now, via="admin"),
             done=gettext("Queued, to be sent within a second or two"),
         )
         return self._back(request)
