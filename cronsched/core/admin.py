@@ -168,6 +168,9 @@ class BaseAdmin(ModelAdmin):  # type: ignore[misc]
         objects = list(objs)
         return [str(obj) for obj in objects], {str(self.opts.verbose_name_plural): len(objects)}, set(), []
 
+    def render_delete_form(self, request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
+        return _without_scripts(super().render_delete_form(request, context))
+
     def apply_each(
         self,
         request: HttpRequest,
@@ -291,9 +294,6 @@ class ServiceAdmin(BaseAdmin):
         except DomainError as refusal:
             self.message_user(request, in_words(refusal), messages.ERROR)
             return HttpResponseRedirect(self.url("change", object_id))
-
-    def render_delete_form(self, request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
-        return _without_scripts(super().render_delete_form(request, context))
 
     @admin.action(permissions=["delete"], description=gettext_lazy("Delete selected %(verbose_name_plural)s"))
     def delete_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:
