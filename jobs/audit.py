@@ -60,6 +60,16 @@ def record_jobs(
     )
 
 
+def metadata_at(job: Job, moment: datetime) -> tuple[dict[str, Any], bool]:
+    """The job's metadata as they were then, and whether that is how they are now.
+
+    Of earlier ones the secrets are marks. One statement; edits since then are few.
+    """
+    later = audit.changes_of(AuditKind.JOB, job.pk).filter(at__gt=moment).values_list("changes", flat=True)
+    earlier = [changes["metadata"][0] for changes in later if "metadata" in changes]
+    return (earlier[-1] or {}, False) if earlier else (job.metadata, True)
+
+
 def _action(change: JobChange) -> str:
     is_given_away = change.action == "updated" and set(change.changes) == {"created_by"}
     return AuditAction.HANDED_OVER if is_given_away else change.action
