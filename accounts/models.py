@@ -219,7 +219,7 @@ class AuditEntry(models.Model):
 
     class Meta:
         verbose_name = _("change")
-        verbose_name_plural = _("history of changes")
+        verbose_name_plural = _("changes")
         ordering = ("-at", "-id")
         indexes = (
             # The page of an object.

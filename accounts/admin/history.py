@@ -40,7 +40,7 @@ COLOURS = {
 }
 # Where an entry's object has its page; by name, since the apps above are not to be known here.
 PAGES = {
-    AuditKind.JOB.value: "admin:jobs_job_change",
+    AuditKind.JOB.value: "admin:jobs_job_page",
     AuditKind.USER.value: "admin:accounts_user_change",
     AuditKind.CATEGORY.value: "admin:taxonomy_jobcategory_change",
     AuditKind.TEAM.value: "admin:taxonomy_picteam_change",

@@ -30,7 +30,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'verbose_name': 'change',
-                'verbose_name_plural': 'history of changes',
+                'verbose_name_plural': 'changes',
                 'ordering': ('-at', '-id'),
                 'indexes': [models.Index(fields=['kind', 'object_id', '-at', '-id'], name='audit_by_object'), models.Index(fields=['actor', '-at', '-id'], name='audit_by_actor'), models.Index(fields=['-at', '-id'], name='audit_newest'), models.Index(fields=['kind', '-at', '-id'], name='audit_by_kind')],
             },

@@ -49,7 +49,6 @@ class ExecutionAdmin(ReadOnlyAdmin):
         "team",
         "status_label",
         "trigger_label",
-        "type_label",
         "response_status",
         "took",
         "error_start",
@@ -68,6 +67,7 @@ class ExecutionAdmin(ReadOnlyAdmin):
     search_help_text = _("Name, URL, repository or workflow of the job")
     list_select_related = ("job", "job__pic_team")
     ordering = ("-started_at", "-id")
+    list_fullwidth = True
     # The one order that an index holds; any other would sort the whole history.
     sortable_by = ("started",)
     actions = ("run_again",)
@@ -120,7 +120,7 @@ class ExecutionAdmin(ReadOnlyAdmin):
 
     @display(description=_("job"))
     def job_link(self, obj: JobExecution) -> str:
-        url = reverse("admin:jobs_job_change", args=[obj.job_id])
+        url = reverse("admin:jobs_job_page", args=[obj.job_id])
         return format_html('<a class="text-link" href="{}">{}</a>', url, obj.job.name)
 
     @display(description=_("team"))

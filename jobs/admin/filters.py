@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from django.contrib.admin import ModelAdmin
@@ -18,6 +18,8 @@ from accounts.models import User
 from cronsched.core import clock
 from jobs.choices import ExecutionType, PausedReason, Status
 from jobs.querysets import between
+from jobs.services.dashboard import REPEATEDLY, ends_within
+from jobs.services.timeline import due_at
 
 Choices = list[tuple[Any, Any]]
 PROBLEM = "problem"
@@ -127,3 +129,61 @@ class RunStatusFilter(ChoicesDropdownFilter):  # type: ignore[misc]
                 multiple=False,
             ),
         }
+
+
+class EndsFilter(DropdownFilter):  # type: ignore[misc]
+    title = _("ends")
+    parameter_name = "ends"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Choices:
+        return [
+            ("7", _("within 7 days")),
+            ("30", _("within 30 days")),
+            ("90", _("within 90 days")),
+            ("past", _("has ended")),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value, now = self.value(), clock.now()
+        if value in ("7", "30", "90"):
+            return queryset.filter(ends_within(timedelta(days=int(value)), now=now))
+        return queryset.filter(end_date__lt=clock.scheduler_date(now)) if value == "past" else queryset
+
+
+class FailingFilter(DropdownFilter):  # type: ignore[misc]
+    title = _("failing")
+    parameter_name = "failing"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Choices:
+        return [("now", _("the last run failed")), ("repeatedly", _("three times in a row or more"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        least = {"now": 1, "repeatedly": REPEATEDLY}.get(self.value() or "")
+        return queryset.filter(consecutive_failures__gte=least) if least else queryset
+
+
+class RunsAtFilter(DropdownFilter):  # type: ignore[misc]
+    """The jobs due in one minute, as the timeline of the home page links it; offered where it is in use."""
+
+    title = _("due at")
+    parameter_name = "runs_at"
+
+    def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Choices:
+        minute = _minute(request.GET.get(self.parameter_name, ""))
+        return (
+            [(request.GET[self.parameter_name], f"{timezone.localtime(minute):%Y-%m-%d %H:%M}")]
+            if minute
+            else []
+        )
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        minute = _minute(self.value() or "")
+        return queryset.filter(pk__in=due_at(minute)) if minute else queryset
+
+
+def _minute(text: str) -> datetime | None:
+    """The minute of "2026-03-10T02:00Z"; None for what is none."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%dT%H:%MZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None

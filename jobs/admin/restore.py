@@ -63,7 +63,7 @@ class RestoreMixin:
             "entry": entry,
             "rows": [_row(field, version, chosen, faults) for field in version.differences],
             "fault": in_words(refusal) if refusal is not None and not faults else "",
-            "job_url": self.url("change", job.pk),  # type: ignore[attr-defined]
+            "job_url": self.url("page", job.pk),  # type: ignore[attr-defined]
         }
         return TemplateResponse(request, "admin/jobs/restore.html", context)
 
@@ -76,7 +76,7 @@ class RestoreMixin:
         except DomainError as refusal:
             return self._ask(request, job, entry, refusal)
         self.message_user(request, _("The earlier version was restored."), messages.SUCCESS)  # type: ignore[attr-defined]
-        return HttpResponseRedirect(self.url("change", job.pk))  # type: ignore[attr-defined]
+        return HttpResponseRedirect(self.url("page", job.pk))  # type: ignore[attr-defined]
 
 
 def _row(field: str, version: Version, chosen: list[str], faults: dict[str, list[str]]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def run_page(run: JobExecution, *, now: datetime, may_run: bool) -> dict[str, An
         "later": later,
         "is_in_flight": run.status in IN_FLIGHT,
         "may_run": may_run,
-        "job_url": reverse("admin:jobs_job_change", args=[run.job_id]),
+        "job_url": reverse("admin:jobs_job_page", args=[run.job_id]),
         "all_url": f"{reverse('admin:jobs_jobexecution_changelist')}?job__id__exact={run.job_id}",
         "run_again_url": reverse("admin:jobs_jobexecution_run_again", args=[run.pk]),
     }

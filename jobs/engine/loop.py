@@ -81,12 +81,14 @@ class Engine:
         self._started_term: Term | None = None
         self._wants_resync = threading.Event()
         self._wants_reopen = False
-        self.keeper = LeaseKeeper(holder=make_holder(), ttl_s=lease_s, on_lost=on_lead_lost)
+        self.ticker = Ticker(tick=self.tick, on_jump=lambda jump: self._wants_resync.set())
+        self.keeper = LeaseKeeper(
+            holder=make_holder(), ttl_s=lease_s, on_lost=on_lead_lost, lag=self.ticker.lag
+        )
         self.recorder = Recorder(clock=now, on_recorded=self._freed.set)
         self.sender = Sender(
             sender_config, on_result=self.recorder.put, is_trusted=self.keeper.is_trusted, clock=now
         )
-        self.ticker = Ticker(tick=self.tick, on_jump=lambda jump: self._wants_resync.set())
         self._is_failing = False
         self._stuck_s = max(STUCK_LEAST_S, STUCK_LEASES * lease_s)
         self._ticks = self._ticks_seen = self._looks = 0

@@ -30,7 +30,7 @@ def history(a_user) -> tuple[Job, AuditEntry]:
 
 def test_the_page_of_a_job_shows_its_changes_and_the_way_back(user_site, history):
     job, first = history
-    text = user_site.open("jobs_job_change", job.pk).content.decode()
+    text = user_site.open("jobs_job_page", job.pk).content.decode()
 
     assert "Nightly" in text
     assert "0 2 * * *" in text
@@ -41,7 +41,7 @@ def test_the_page_of_a_job_shows_its_changes_and_the_way_back(user_site, history
 
 def test_who_only_reads_sees_the_changes_and_no_way_back(viewer_site, history):
     job, _first = history
-    text = viewer_site.open("jobs_job_change", job.pk).content.decode()
+    text = viewer_site.open("jobs_job_page", job.pk).content.decode()
 
     assert "0 2 * * *" in text
     assert "/restore/" not in text
