@@ -102,8 +102,8 @@ class Recorder:
     def _record(self, batch: list[DeliveryResult]) -> None:
         done = record(batch, now=self._clock())
         logger.info(
-            "recorded success=%d failed=%d retried=%d released=%d stale=%d",
-            done.success, done.failed, done.retried, done.released, done.stale,
+            "recorded success=%d failed=%d retried=%d followed=%d released=%d stale=%d",
+            done.success, done.failed, done.retried, done.followed, done.released, done.stale,
         )  # fmt: skip
 
     def _record_each(self, batch: list[DeliveryResult]) -> None:
