@@ -116,8 +116,8 @@ class Recorder:
             done = record(batch, now=self._clock())
         metrics.RETRIED.inc(done.retried)
         logger.info(
-            "recorded success=%d failed=%d retried=%d released=%d stale=%d",
-            done.success, done.failed, done.retried, done.released, done.stale,
+            "recorded success=%d failed=%d retried=%d followed=%d released=%d stale=%d",
+            done.success, done.failed, done.retried, done.followed, done.released, done.stale,
         )  # fmt: skip
 
     def _record_refused(self, batch: list[DeliveryResult]) -> None:
