@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from cronsched.core import clock
+from cronsched.core.masking import masked_target
 from jobs.models import Job, JobExecution
 from jobs.schedule import ZoneError, load_zone
 from notifications.audience import Audience
@@ -73,31 +73,6 @@ def zone_of(job: Job) -> ZoneInfo:
         return load_zone(job.zone_name)
     except ZoneError:
         return clock.scheduler_zone()
-
-
-def masked_target(target: str) -> str:
-    """What was called, without what may be a key to it: mail goes anywhere, and Slack to everybody.
-
-    Of a URL the query is left out, and of a part of its path that looks like a token all but the last
-    letters, as the Slack settings show theirs: "https://hooks.slack.com/services/T000/B000/…mnop".
-    """
-    scheme, separator, rest = target.partition("://")
-    if not separator:
-        return target
-    host, *parts = rest.partition("?")[0].partition("#")[0].split("/")
-    return f"{scheme}://{'/'.join([host.rpartition('@')[2], *map(_masked_part, parts)])}"
-
-
-def _masked_part(part: str) -> str:
-    return f"…{part[-4:]}" if any(map(_is_tokenlike, re.split(r"[^A-Za-z0-9]+", part))) else part
-
-
-def _is_tokenlike(word: str) -> bool:
-    """Words and short numbers are none; letters mixed with digits, or capitals with small letters, are."""
-    is_mixed = not (word.isalpha() or word.isdigit())
-    is_mixed_case = not (word.islower() or word.isupper() or word.istitle())
-    size = len(word)
-    return size >= 20 or (size >= 12 and is_mixed_case) or (size >= 8 and is_mixed)
 
 
 def gather(payloads: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

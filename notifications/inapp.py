@@ -18,7 +18,7 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 
 from accounts.models import User
-from cronsched.core.db import check_references, is_duplicate, locked, update_each
+from cronsched.core.db import check_references, insert_each, is_duplicate, locked, update_each
 from jobs.models import Job, JobExecution
 from notifications.models import Notification
 
@@ -114,7 +114,7 @@ def _bring_up_to_date(
 
 
 def _insert(notices: Sequence[tuple[Notice, int]], now: datetime) -> None:
-    Notification.objects.bulk_create([_row(notice, count, now) for notice, count in notices])
+    insert_each([_row(notice, count, now) for notice, count in notices])
 
 
 def _key(notice: Notice) -> str:

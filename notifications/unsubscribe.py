@@ -114,7 +114,7 @@ def unsubscribe(subscription: Subscription, *, now: datetime) -> None:
     with transaction.atomic():
         user = User.objects.filter(email_key=key).first()
         if user is not None:
-            update_preferences(user, changes=dict.fromkeys(subscription.topics, False), now=now)
+            update_preferences(user, changes=dict.fromkeys(subscription.topics, False), now=now, via="mail")
         new = [
             topic
             for topic in subscription.topics
@@ -152,7 +152,7 @@ def _opt_out_notice(subscription: Subscription, owner_id: UUID, names: Sequence[
 
 
 @retry_conflicts
-def subscribe_again(*, ids: Collection[int], now: datetime) -> int:
+def subscribe_again(*, ids: Collection[int], by: User, now: datetime) -> int:
     """Take these opt-outs back, and where the address is an account's, its preference too. The count."""
     with transaction.atomic():
         rows = list(locked(EmailOptOut.objects.filter(pk__in=ids)))
@@ -160,6 +160,6 @@ def subscribe_again(*, ids: Collection[int], now: datetime) -> int:
         for row in rows:
             topics.setdefault(row.address_key, {})[row.topic] = True
         for user in User.objects.filter(email_key__in=topics):
-            update_preferences(user, changes=topics[user.email_key], now=now)
+            update_preferences(user, changes=topics[user.email_key], now=now, by=by, via="admin")
         EmailOptOut.objects.filter(pk__in=[row.pk for row in rows]).delete()
     return len(rows)

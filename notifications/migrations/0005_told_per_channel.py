@@ -23,6 +23,11 @@ class Migration(migrations.Migration):
             models.DateTimeField(default=django.utils.timezone.now),
             preserve_default=False,
         ),
+        migrations.AlterField(
+            "emailoptout",
+            "address_key",
+            cronsched.core.models.KeyField(max_length=360, verbose_name="address"),
+        ),
         migrations.AddField("message", "is_held", models.BooleanField(default=False)),
         migrations.AddIndex("message", models.Index(fields=["merged_into"], name="message_merged")),
         migrations.RenameField("jobalert", "failed_told_at", "failed_mail_at"),

@@ -15,7 +15,7 @@ from jobs.engine.tell import tell_finished
 from jobs.models import Job
 from jobs.signals import job_changed
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
-from notifications.facts import local_text, masked_target
+from notifications.facts import local_text
 from notifications.models import EmailOptOut, JobAlert, Message, Notification, NotificationPreferences
 from notifications.services.preferences import update_preferences
 from notifications.services.slack_settings import update_slack_settings
@@ -365,35 +365,6 @@ def test_a_batch_is_one_row_for_each_recipient():
         assert message.payload["counts"] == {"run_failed": 150}
         assert len(message.payload["facts"]) == 100
         assert message.payload["handles"] == ["@team"]
-
-
-@pytest.mark.parametrize(
-    ("target", "shown"),
-    [
-        ("https://hooks.example.com/run", "https://hooks.example.com/run"),
-        ("https://hooks.example.com/run?token=abc#part", "https://hooks.example.com/run"),
-        (
-            "https://me:pw@hooks.example.com:8443/v2/nightly-report",
-            "https://hooks.example.com:8443/v2/nightly-report",
-        ),
-        (
-            "https://hooks.slack.com/services/T024BE7LD/B000/aB3dE5gH7jK9mN1pQ3sT5vW7",
-            "https://hooks.slack.com/services/…E7LD/B000/…5vW7",
-        ),
-        (
-            "https://hc.example.com/ping/5b1f8a52-6d1b-4b1e-9d3f-2f6a1c0de123",
-            "https://hc.example.com/ping/…e123",
-        ),
-        ("https://x.example.com/AbCdEfGhIjKlMnOp/run", "https://x.example.com/…MnOp/run"),
-        (
-            "https://x.example.com/20260310/synchronise-customers",
-            "https://x.example.com/20260310/synchronise-customers",
-        ),
-        ("acme/app/actions/workflows/build-2026a7b8.yml", "acme/app/actions/workflows/build-2026a7b8.yml"),
-    ],
-)
-def test_a_target_is_named_without_its_keys(target, shown):
-    assert masked_target(target) == shown
 
 
 def test_the_hour_that_comes_twice_is_told_apart():

@@ -190,8 +190,30 @@ def test_subscribing_again_undoes_it_for_lists_and_for_accounts() -> None:
     end_mail_to("ops@example.com", FAILURES)
     ids = EmailOptOut.objects.filter(topic=FAILURES).values_list("pk", flat=True)
 
-    assert subscribe_again(ids=list(ids), now=NOON) == 2
+    assert subscribe_again(ids=list(ids), by=UserFactory(admin=True), now=NOON) == 2
 
     assert list(EmailOptOut.objects.values_list("address_key", "topic")) == [("uma@example.com", DIGEST)]
     wishes = NotificationPreferences.objects.get(user=user)
     assert (wishes.email_on_job_failure, wishes.daily_digest) == (True, False)
+
+
+PAGE = "notifications_emailoptout"
+
+
+@pytest.mark.parametrize(("role", "status"), [("admin", 200), ("user", 403), ("viewer", 403)])
+def test_who_sees_what_was_unsubscribed(request: pytest.FixtureRequest, role: str, status: int) -> None:
+    end_mail_to("<b>ops</b>@example.com", FAILURES)
+    entry = EmailOptOut.objects.get()
+    site = request.getfixturevalue(f"{role}_site")
+
+    page = site.open(f"{PAGE}_changelist")
+    assert page.status_code == status
+    assert site.open(f"{PAGE}_change", entry.pk).status_code == status
+    assert site.open(f"{PAGE}_add").status_code == 403
+    assert site.act("subscribe_again", f"{PAGE}_changelist", entry.pk).status_code == (
+        302 if status == 200 else 403
+    )
+    if status == 200:
+        assert "failed and missed runs" in page.content.decode()
+        assert "<b>ops" not in page.content.decode()
+    assert EmailOptOut.objects.exists() is (status != 200)
