@@ -6,7 +6,7 @@ import functools
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar
 
@@ -20,6 +20,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 logger = logging.getLogger(__name__)
 
+_NOTHING = object()
 CONFLICT_ATTEMPTS = 5
 SQLITE_TURN_S = 0.11
 # MySQL: deadlock 1213, lock wait timeout 1205. PostgreSQL: serialization failure, deadlock.
@@ -173,10 +174,7 @@ def update_each(
     assignments = ", ".join(f"{quote(field.column)} = %s" for field in fields[: len(columns)])
     conditions = " AND ".join(f"{quote(field.column)} = %s" for field in fields[len(columns) :])
     sql = f"UPDATE {quote(model._meta.db_table)} SET {assignments} WHERE {conditions}"  # noqa: S608
-    prepared = [
-        tuple(field.get_db_prep_save(value, connection) for field, value in zip(fields, row, strict=True))
-        for row in rows
-    ]
+    prepared = _prepare(fields, rows)
     if not prepared:
         return 0
     with connection.cursor() as cursor:
@@ -192,18 +190,44 @@ def insert_each(rows: Sequence[models.Model]) -> None:
     """
     if not rows:
         return
-    model = type(rows[0])
-    fields: list[Any] = list(model._meta.concrete_fields)
+    fields: list[Any] = list(type(rows[0])._meta.concrete_fields)
+    _insert(type(rows[0]), fields, ([field.pre_save(row, add=True) for field in fields] for row in rows))
+
+
+def insert_values(model: type[models.Model], columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """As `insert_each`, of plain values: nothing fills itself in, times of creation neither."""
+    _insert(model, [model._meta.get_field(name) for name in columns], rows)
+
+
+def _insert(model: type[models.Model], fields: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
     quote = connection.ops.quote_name
     columns = ", ".join(quote(field.column) for field in fields)
     places = ", ".join(["%s"] * len(fields))
     sql = f"INSERT INTO {quote(model._meta.db_table)} ({columns}) VALUES ({places})"  # noqa: S608
-    prepared = [
-        tuple(field.get_db_prep_save(field.pre_save(row, add=True), connection) for field in fields)
-        for row in rows
-    ]
-    with connection.cursor() as cursor:
-        cursor.executemany(sql, prepared)
+    prepared = _prepare(fields, rows)
+    if prepared:
+        with connection.cursor() as cursor:
+            cursor.executemany(sql, prepared)
+
+
+def _prepare(fields: Sequence[Any], rows: Iterable[Sequence[Any]]) -> list[tuple[Any, ...]]:
+    """The rows as the database takes them."""
+    columns = zip(*rows, strict=True)
+    return list(
+        zip(
+            *(_prepare_column(field, column) for field, column in zip(fields, columns, strict=False)),
+            strict=True,
+        )
+    )
+
+
+def _prepare_column(field: Any, values: Iterable[Any]) -> Iterator[Any]:
+    """Most columns of a batch hold one and the same value: it is converted once."""
+    known: Any = _NOTHING
+    for value in values:
+        if value is not known:
+            known, stored = value, field.get_db_prep_save(value, connection)
+        yield stored
 
 
 def by_ids(queryset: models.QuerySet[Any], ids: list[Any]) -> models.QuerySet[Any]:

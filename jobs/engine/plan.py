@@ -27,7 +27,7 @@ from django.db import DatabaseError, transaction
 
 from cronsched.core.db import is_answering, is_conflict, locked, locked_skipping, retry_conflicts
 from jobs.choices import Status
-from jobs.engine import slots
+from jobs.engine import metrics, slots
 from jobs.engine.backoff import Backoff
 from jobs.engine.broken import switch_off
 from jobs.engine.config import EngineConfig
@@ -90,7 +90,8 @@ def plan_due(
     waiting = backoff.held(now)
     while True:
         try:
-            planned = plan_batch(now=now, term=term, config=config, size=batch, waiting=waiting)
+            with metrics.DATABASE.labels("plan").time():
+                planned = plan_batch(now=now, term=term, config=config, size=batch, waiting=waiting)
         except LeaseLost:
             raise
         except Exception as error:

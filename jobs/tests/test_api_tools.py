@@ -8,8 +8,8 @@ import time_machine
 
 from cronsched.testing.fake_github import TEST_TOKEN, FakeGitHub
 from cronsched.testing.http_sink import HttpSink, Reply
-from jobs.api import tools
 from jobs.models import Job, JobExecution
+from jobs.services import trial
 from jobs.tests.factories import NOON
 
 pytestmark = pytest.mark.django_db
@@ -242,13 +242,13 @@ def test_no_target_is_refused(user_api: Any, body: Any, field: str) -> None:
 
 
 def test_only_so_many_at_once(user_api: Any) -> None:
-    for _ in range(tools.TEST_RUNS_AT_ONCE):
-        assert tools._SEATS.acquire(blocking=False)
+    for _ in range(trial.TEST_RUNS_AT_ONCE):
+        assert trial._SEATS.acquire(blocking=False)
     try:
         answer = user_api.post("/jobs/test-run", {"target_url": "https://example.com/"})
     finally:
-        for _ in range(tools.TEST_RUNS_AT_ONCE):
-            tools._SEATS.release()
+        for _ in range(trial.TEST_RUNS_AT_ONCE):
+            trial._SEATS.release()
 
     assert answer.status_code == 429
     assert int(answer["Retry-After"]) > 0
