@@ -70,7 +70,13 @@ class OwnPasswordForm(AdminOwnPasswordChangeForm):  # type: ignore[misc]
         cleaned: dict[str, Any] = super().clean()
         if not self.errors:
             try:
-                change_password(self.user, password=cleaned["new_password1"], by=self.user, now=clock.now())
+                change_password(
+                    self.user,
+                    password=cleaned["new_password1"],
+                    by=self.user,
+                    now=clock.now(),
+                    via="admin",
+                )
             except DomainError as refusal:
                 raise forms.ValidationError(refusal.message) from None
         return cleaned

@@ -161,6 +161,9 @@ class BaseAdmin(ModelAdmin):  # type: ignore[misc]
     # "Select all 1,000" is one click away from running all of them; a page at a time is enough.
     list_disable_select_all = True
     empty_value_display = "–"
+    # What an empty list says to do first, and a link (its words, its address by name) to do it.
+    empty_text: Any = ""
+    empty_link: tuple[Any, str] | None = None
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Filter a list by its filters alone: Django lets every column be asked for, secrets too."""
