@@ -145,7 +145,6 @@ class JobAdmin(RestoreMixin, JobColumns, JobActions, ServiceAdmin):  # type: ign
             **self.admin_site.each_context(request),
             **job_page.page_context(request, job),
             "opts": self.opts,
-            "original": job,
             "title": job.name,
             "subtitle": job.name,
             "is_fullwidth": "1",
