@@ -4,14 +4,17 @@ from jobs.models.execution import JobExecution, UntoldRun
 from jobs.models.job import Job
 from jobs.models.lease import ChoreState, SchedulerLease, SchedulerStandby
 from jobs.models.tally import RunTally, TallyMark
+from jobs.models.upload import JobUpload, UploadPhase
 
 __all__ = [
     "ChoreState",
     "Job",
     "JobExecution",
+    "JobUpload",
     "RunTally",
     "SchedulerLease",
     "SchedulerStandby",
     "TallyMark",
     "UntoldRun",
+    "UploadPhase",
 ]
