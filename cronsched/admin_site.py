@@ -101,9 +101,7 @@ class AdminSite(UnfoldAdminSite):  # type: ignore[misc]
 
     def home(self, request: HttpRequest) -> HttpResponse:
         """The content of the home page alone, which the page fetches to stay up to date."""
-        answer = render(request, "admin/home/content.html", {"home": _home(request)})
-        answer.headers["Cache-Control"] = "no-store"
-        return answer
+        return render(request, "admin/home/content.html", {"home": _home(request)})
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         response: HttpResponse = super().login(request, extra_context)

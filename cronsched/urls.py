@@ -7,12 +7,14 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 
 from cronsched.documents import DocumentView, redoc_bundle
+from cronsched.metrics import metrics_page
 from notifications.views import unsubscribe_page
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
     path("admin/", admin.site.urls),
     path("api/v2/", include("cronsched.api_urls")),
+    path("metrics", metrics_page, name="metrics"),
     path("unsubscribe/<str:token>", unsubscribe_page, name="unsubscribe"),
     re_path(r"^docs/?$", DocumentView.as_view(template_name="documents/swagger.html"), name="docs"),
     re_path(r"^redoc/?$", DocumentView.as_view(template_name="documents/redoc.html"), name="redoc"),

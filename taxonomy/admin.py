@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
@@ -93,7 +94,11 @@ class CategoryAdmin(TaxonAdmin):
 class TeamAdmin(TaxonAdmin):
     list_display = ("name", "slug", "slack_handle", "is_active", "jobs_link", "updated")
     add_fieldsets = ((None, {"fields": ("name", "slack_handle", "slug")}),)
-    fields = ("name", "slug", "slack_handle", "is_active", "jobs_link", "created", "updated")
+    # Where the scheduler sends by itself there are no queues to choose from.
+    queue_fields = ("send_queue",) if settings.SEND_BACKEND == "celery" else ()
+    fields = (
+        "name", "slug", "slack_handle", *queue_fields, "is_active", "jobs_link", "created", "updated",
+    )  # fmt: skip
     jobs_parameter = "pic_team__id__exact"
 
     def create(self, request: HttpRequest, data: dict[str, Any]) -> PicTeam:

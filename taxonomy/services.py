@@ -6,6 +6,7 @@ disabled category or team stays on the jobs that have it, and cannot be chosen a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +29,9 @@ from taxonomy.slugs import slug_for, slugify
 T = TypeVar("T", JobCategory, PicTeam)
 
 NAME_MAX: Final = 255
+QUEUE_MAX: Final = 100
+TEAM_FIELDS: Final = ("name", "slack_handle", "is_active", "send_queue")
+_QUEUE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SHOWN_CHARS: Final = 60
 
 
@@ -143,9 +147,8 @@ def update_category(
 def update_team(
     team: PicTeam, *, data: Mapping[str, Any], by: User | None, now: datetime, via: str = "api"
 ) -> TeamUpdate:
-    """Set `name`, `slack_handle` and `is_active` where given; a new name moves the slug."""
-    fields = ("name", "slack_handle", "is_active")
-    row, jobs_updated = _update(team, data, fields, by=by, now=now, via=via)
+    """Set what is given of `TEAM_FIELDS`; a new name moves the slug."""
+    row, jobs_updated = _update(team, data, TEAM_FIELDS, by=by, now=now, via=via)
     return TeamUpdate(pic_team=row, jobs_updated=jobs_updated)
 
 
@@ -315,6 +318,8 @@ def _clean(given: Mapping[str, Any]) -> dict[str, Any]:
         clean["name"] = _name(given["name"], errors)
     if "slack_handle" in given:
         clean["slack_handle"] = _handle(given["slack_handle"], errors)
+    if "send_queue" in given:
+        clean["send_queue"] = _queue(given["send_queue"], errors)
     if "is_active" in given:
         clean["is_active"] = given["is_active"]
         if not isinstance(given["is_active"], bool):
@@ -347,6 +352,15 @@ def _handle(value: Any, errors: dict[str, str]) -> str:
     elif len(handle) > NAME_MAX:
         errors["slack_handle"] = f"slack_handle must have at most {NAME_MAX} characters."
     return handle
+
+
+def _queue(value: Any, errors: dict[str, str]) -> str:
+    queue = value.strip() if isinstance(value, str) else ""
+    if value is not None and not isinstance(value, str):
+        errors["send_queue"] = "send_queue must be text."
+    elif queue and not (len(queue) <= QUEUE_MAX and _QUEUE.fullmatch(queue)):
+        errors["send_queue"] = f"send_queue: at most {QUEUE_MAX} of A-Z, a-z, 0-9, '.', '_' and '-'."
+    return queue
 
 
 def _new_slug(model: type[Taxon], name: str, given: Any, errors: dict[str, str]) -> str:

@@ -6,7 +6,7 @@ import functools
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar
 
@@ -18,6 +18,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 logger = logging.getLogger(__name__)
 
+_NOTHING = object()
 CONFLICT_ATTEMPTS = 5
 SQLITE_TURN_S = 0.11
 # MySQL: deadlock 1213, lock wait timeout 1205. PostgreSQL: serialization failure, deadlock.
@@ -128,10 +129,7 @@ def update_each(
     assignments = ", ".join(f"{quote(field.column)} = %s" for field in fields[: len(columns)])
     conditions = " AND ".join(f"{quote(field.column)} = %s" for field in fields[len(columns) :])
     sql = f"UPDATE {quote(model._meta.db_table)} SET {assignments} WHERE {conditions}"  # noqa: S608
-    prepared = [
-        tuple(field.get_db_prep_save(value, connection) for field, value in zip(fields, row, strict=True))
-        for row in rows
-    ]
+    prepared = _prepare(fields, rows)
     if not prepared:
         return 0
     with connection.cursor() as cursor:
@@ -153,12 +151,29 @@ def insert_each(rows: Sequence[models.Model]) -> None:
     columns = ", ".join(quote(field.column) for field in fields)
     places = ", ".join(["%s"] * len(fields))
     sql = f"INSERT INTO {quote(model._meta.db_table)} ({columns}) VALUES ({places})"  # noqa: S608
-    prepared = [
-        tuple(field.get_db_prep_save(field.pre_save(row, add=True), connection) for field in fields)
-        for row in rows
-    ]
+    prepared = _prepare(fields, [[field.pre_save(row, add=True) for field in fields] for row in rows])
     with connection.cursor() as cursor:
         cursor.executemany(sql, prepared)
+
+
+def _prepare(fields: Sequence[Any], rows: Iterable[Sequence[Any]]) -> list[tuple[Any, ...]]:
+    """The rows as the database takes them."""
+    columns = zip(*rows, strict=True)
+    return list(
+        zip(
+            *(_prepare_column(field, column) for field, column in zip(fields, columns, strict=False)),
+            strict=True,
+        )
+    )
+
+
+def _prepare_column(field: Any, values: Iterable[Any]) -> Iterator[Any]:
+    """Most columns of a batch hold one and the same value: it is converted once."""
+    known: Any = _NOTHING
+    for value in values:
+        if value is not known:
+            known, stored = value, field.get_db_prep_save(value, connection)
+        yield stored
 
 
 def by_ids(queryset: models.QuerySet[Any], ids: list[Any]) -> models.QuerySet[Any]:

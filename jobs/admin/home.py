@@ -181,7 +181,8 @@ def _hour_labels(begins: datetime, quarters: int) -> list[tuple[str, str]]:
     labels = []
     for n in range(quarters):
         local = timezone.localtime(begins + n * QUARTER)
-        if local.minute == 0 and local.hour % LABEL_HOURS == 0:
+        # None at the very end, where it has no room.
+        if local.minute == 0 and local.hour % LABEL_HOURS == 0 and n < quarters - 4:
             labels.append((f"{local:%H:%M}", f"{n / quarters * 100:.2f}"))
     return labels
 

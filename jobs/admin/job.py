@@ -146,7 +146,6 @@ class JobAdmin(UploadMixin, RestoreMixin, JobColumns, JobActions, ServiceAdmin):
             **self.admin_site.each_context(request),
             **job_page.page_context(request, job),
             "opts": self.opts,
-            "original": job,
             "title": job.name,
             "subtitle": job.name,
             "is_fullwidth": "1",

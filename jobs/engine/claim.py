@@ -16,9 +16,10 @@ import json
 import logging
 import uuid
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.db import DatabaseError, transaction
@@ -27,7 +28,7 @@ from django.db.models import QuerySet
 from cronsched.core.crypto import SecretUnreadable, decrypt
 from cronsched.core.db import DatabaseNow, locked_skipping, retry_conflicts, update_each
 from jobs.choices import CatchUp, ExecutionType, Status, TriggerType
-from jobs.engine import retries, slots
+from jobs.engine import metrics, retries, slots
 from jobs.engine.config import EngineConfig
 from jobs.engine.lease import Term, prove
 from jobs.engine.messages import Delivery, DeliveryResult, GitHubTarget, Outcome, Reason, TargetKind
@@ -35,12 +36,22 @@ from jobs.engine.rows import TOO_LATE_TEXT, end_as_missed
 from jobs.engine.signing import signing_secrets
 from jobs.engine.transports import github
 from jobs.models import Job, JobExecution
+from jobs.models.job import TARGET_FIELDS
 
 logger = logging.getLogger(__name__)
 
 _UNREADABLE = "This run could not be prepared: the job's settings cannot be read. Save the job again."
 # Beyond the timeout: what recording a result may take before the run is given up for lost.
 DEADLINE_MARGIN_S = 15.0
+# What judging and sending need. Each column that is left out is one that is not converted, row by row.
+CLAIM_FIELDS = (
+    "status", "trigger_type", "execution_type", "target", "scheduled_for", "started_at", "attempt",
+    "error_message", "response_status", "overrides",
+    *(f"job__{name}" for name in (
+        *TARGET_FIELDS, "metadata", "timeout_seconds", "is_active", "end_date", "catch_up",
+        "signing_secret", "previous_signing_secret", "signing_secret_changed_at",
+    )),
+)  # fmt: skip
 
 
 @dataclass(kw_only=True, slots=True)
@@ -52,19 +63,47 @@ class Claim:
     count: int = 0
 
 
-@retry_conflicts
 def claim(*, now: datetime, term: Term, limit: int, config: EngineConfig) -> Claim:
     """Claim up to `limit` sendable rows in one transaction. Raises LeaseLost."""
+    rows = JobExecution.objects.sendable(now)
+    return _claim(rows, now=now, holder=term.holder, limit=limit, config=config, fence=partial(prove, term))
+
+
+def claim_offered(
+    ids: Sequence[uuid.UUID], *, now: datetime, holder: str, config: EngineConfig, send_by: float
+) -> Claim:
+    """Claim those of `ids` that nobody has claimed yet, for a sender that holds no lease.
+
+    Two senders that are told of one row race for the conditional update, and one of them gets it.
+    `send_by` bounds the time until the first byte, by the sender's steady clock: whoever was frozen for
+    longer sends nothing, since its runs may have been rescued meanwhile.
+    """
+    rows = JobExecution.objects.sendable(now).filter(pk__in=ids)
+    claimed = _claim(rows, now=now, holder=holder, limit=len(ids), config=config)
+    claimed.deliveries = [replace(delivery, send_by=send_by) for delivery in claimed.deliveries]
+    return claimed
+
+
+@retry_conflicts
+def _claim(
+    sendable: QuerySet[JobExecution],
+    *,
+    now: datetime,
+    holder: str,
+    limit: int,
+    config: EngineConfig,
+    fence: Callable[[], None] = lambda: None,
+) -> Claim:
     token = uuid.uuid4()
     with transaction.atomic():
-        prove(term)
-        ids = list(locked_skipping(JobExecution.objects.sendable(now)).values_list("id", flat=True)[:limit])
+        fence()
+        ids = list(locked_skipping(sendable).values_list("id", flat=True)[:limit])
         if not ids:
             return Claim()
         JobExecution.objects.filter(pk__in=ids, status=Status.QUEUED).update(
             status=Status.RUNNING,
             claim_token=token,
-            claimed_by=term.holder,
+            claimed_by=holder,
             started_at=now,
             deadline_at=DatabaseNow(config.timeout_s + DEADLINE_MARGIN_S),
         )
@@ -74,6 +113,7 @@ def claim(*, now: datetime, term: Term, limit: int, config: EngineConfig) -> Cla
         going = [row for row in rows if row.pk not in why_not]
         _set_own_deadlines(going, config)
         _note_targets(going)
+    metrics.note_lags(going)
     stopped = [
         _no_more(row, why_not[row.pk], token, now) for row in rows if row.pk in why_not and row.attempt > 1
     ]
@@ -83,7 +123,7 @@ def claim(*, now: datetime, term: Term, limit: int, config: EngineConfig) -> Cla
 
 def _read_back(token: uuid.UUID, *, now: datetime) -> list[JobExecution]:
     """The claimed rows with their jobs. One whose job cannot be read, by a hand in SQL, ends alone."""
-    rows = JobExecution.objects.filter(claim_token=token).select_related("job").defer("output")
+    rows = JobExecution.objects.filter(claim_token=token).select_related("job").only(*CLAIM_FIELDS)
     try:
         return list(rows)
     except DatabaseError:

@@ -151,7 +151,7 @@ class LeaseKeeper:
         self._on_lost = on_lost
         self._clock = clock
         self._term: Term | None = None
-        self._trusted_until = 0.0
+        self._trusted_until = self._renewed_at = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
         self._is_database_silent = False
@@ -178,6 +178,10 @@ class LeaseKeeper:
 
     def is_trusted(self) -> bool:
         return self.trusted_term() is not None
+
+    def lease_age_s(self) -> float:
+        """Seconds since this process last renewed the lease; 0 where it does not lead."""
+        return max(0.0, self._clock() - self._renewed_at) if self._term else 0.0
 
     def steady_s(self) -> float:
         """For how long this process has led, and the database answered, without a gap."""
@@ -233,6 +237,7 @@ class LeaseKeeper:
         self._on_lost()
 
     def _trust_from(self, started: float) -> None:
+        self._renewed_at = started
         self._trusted_until = started + self._ttl_s * (1 - MARGIN_SHARE)
 
     def _run(self) -> None:

@@ -24,6 +24,7 @@ from datetime import datetime
 from django.db import Error, close_old_connections
 
 from cronsched.core import clock
+from jobs.engine import metrics
 from jobs.engine.claim import claim
 from jobs.engine.config import EngineConfig
 from jobs.engine.lease import LeaseKeeper, LeaseLost, Term
@@ -57,6 +58,8 @@ class Engine:
     """One scheduler process.
 
     `resync(now=…)` sets every next run right; it is called when the clock was set.
+    `offer(now=…, term=…)`, where it is given, tells other processes what is to be sent, in place of this
+    one's own sender; it says whether there is more.
     `on_lead` (in the ticker's thread) and `on_lead_lost` (in the lease's, so it must be quick) frame
     what else only a leader does: the chores.
     """
@@ -69,12 +72,14 @@ class Engine:
         lease_s: float,
         resync: Callable[..., object],
         now: Callable[[], datetime] = clock.now,
+        offer: Callable[..., bool] | None = None,
         on_lead: Callable[[], None] = lambda: None,
         on_lead_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._config = config
         self._now = now
         self._resync = resync
+        self._offer = offer
         self._on_lead = on_lead
         self._on_lead_lost = on_lead_lost
         self._freed = threading.Event()
@@ -92,6 +97,9 @@ class Engine:
         self._is_failing = False
         self._stuck_s = max(STUCK_LEAST_S, STUCK_LEASES * lease_s)
         self._ticks = self._ticks_seen = self._looks = 0
+        metrics.IN_FLIGHT.set_function(lambda: self.sender.in_flight)
+        metrics.LEADING.set_function(self.keeper.is_trusted)
+        metrics.LEASE_AGE.set_function(self.keeper.lease_age_s)
 
     def start(self) -> None:
         self.recorder.start()
@@ -140,7 +148,8 @@ class Engine:
             close_old_connections()
             term = self.keeper.trusted_term()
             if term is not None:
-                self._work(term)
+                with metrics.TICK.time():
+                    self._work(term)
                 self._say_working()
         except LeaseLost as error:
             logger.warning("tick: %s", error)
@@ -172,6 +181,8 @@ class Engine:
 
     def _plan(self, term: Term) -> None:
         for planned in plan_due(now=self._now(), term=term, config=self._config):
+            metrics.DUE.inc(planned.due)
+            metrics.BROKEN.inc(planned.broken)
             logger.info(
                 "planned due=%d queued=%d missed=%d broken=%d",
                 planned.due, planned.queued, planned.missed, planned.broken,
@@ -205,18 +216,22 @@ class Engine:
     def _dispatch_all(self, term: Term, until: float) -> None:
         """Send all that is queued, waiting for room, until this tick's time is up."""
         while self._dispatch(term) and time.monotonic() < until:
-            if not self.sender.free:
+            if self._offer is None and not self.sender.free:
                 self._freed.clear()
                 self._freed.wait(max(0.0, min(0.1, until - time.monotonic())))
 
     def _dispatch(self, term: Term) -> bool:
         """Claim one batch, no more than can be sent now. Whether there may be more."""
+        if self._offer is not None:
+            return self._offer(now=self._now(), term=term)
         limit = min(CLAIM_BATCH, self.sender.free)
         if not limit:
             return True
-        claimed = claim(now=self._now(), term=term, limit=limit, config=self._config)
+        with metrics.DATABASE.labels("claim").time():
+            claimed = claim(now=self._now(), term=term, limit=limit, config=self._config)
         for result in claimed.refused:
             self.recorder.put(result)
         if claimed.deliveries:
+            metrics.SENT.inc(len(claimed.deliveries))
             self.sender.submit(claimed.deliveries)
         return claimed.count == limit

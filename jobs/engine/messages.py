@@ -71,6 +71,8 @@ class Delivery:
     attempt: int = 1
     # Total seconds for the attempt: DNS, connect, TLS, request and response together.
     timeout_s: float = 30.0
+    # By the sender's steady clock, when no first byte may leave any more; None: the lease decides alone.
+    send_by: float | None = None
     payload: Mapping[str, Any] = field(default_factory=dict)
     target_url: str = ""
     # Standard Webhooks secrets; each signs, so that a receiver can rotate. Empty: unsigned.

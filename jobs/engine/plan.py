@@ -27,7 +27,7 @@ from django.db import DatabaseError, transaction
 
 from cronsched.core.db import is_answering, is_conflict, locked, locked_skipping, retry_conflicts
 from jobs.choices import Status
-from jobs.engine import slots
+from jobs.engine import metrics, slots
 from jobs.engine.broken import switch_off
 from jobs.engine.config import EngineConfig
 from jobs.engine.decide import ROW_FAULTS, Decision, blamed, decide, decide_all
@@ -78,7 +78,8 @@ def plan_due(*, now: datetime, term: Term, config: EngineConfig, batch: int = BA
     waiting: set[UUID] = set()
     while True:
         try:
-            planned = plan_batch(now=now, term=term, config=config, size=batch, waiting=waiting)
+            with metrics.DATABASE.labels("plan").time():
+                planned = plan_batch(now=now, term=term, config=config, size=batch, waiting=waiting)
         except LeaseLost:
             raise
         except Exception as error:

@@ -21,6 +21,7 @@ from accounts.models import User
 from cronsched.core.db import is_conflict, retry_conflicts
 from cronsched.core.signals import tell
 from jobs.audit import record_jobs
+from jobs.engine.metrics import note_ended
 from jobs.models import Job, JobExecution, UntoldRun
 from jobs.signals import JobChange, job_batch_changed, job_changed, jobs_uploaded, runs_finished
 
@@ -31,6 +32,7 @@ MAX_ATTEMPTS = 10
 
 def tell_finished(runs: Sequence[JobExecution], *, now: datetime) -> None:
     """Tell of runs that have just ended; on failure remember them for `sweep_untold`."""
+    note_ended(runs)
     if runs and not _send(runs, now):
         UntoldRun.objects.bulk_create([UntoldRun(execution=run, since=now) for run in runs])
 

@@ -43,7 +43,7 @@ class Trouble:
     @property
     def is_over(self) -> bool:
         """It has succeeded since."""
-        return self.job.last_status == Status.SUCCESS
+        return bool(self.job.last_status == Status.SUCCESS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +54,7 @@ class Totals:
     active: int
     mine: int
     ending: int
+    failing: int
     repeatedly: int
 
 
@@ -104,6 +105,7 @@ def totals(*, user: Any, now: datetime) -> Totals:
             active=Count("pk", filter=active),
             mine=Count("pk", filter=Q(created_by=user.pk)),
             ending=Count("pk", filter=active & ends_within(ENDING_WITHIN, now=now)),
+            failing=Count("pk", filter=Q(consecutive_failures__gte=1)),
             repeatedly=Count("pk", filter=active & Q(consecutive_failures__gte=REPEATEDLY)),
         )
     )
@@ -120,7 +122,7 @@ def _ending(now: datetime) -> QuerySet[Job]:
 
 
 def _repeatedly() -> QuerySet[Job]:
-    return Job.objects.active().filter(consecutive_failures__gte=REPEATEDLY)  # type: ignore[no-any-return]
+    return Job.objects.active().filter(consecutive_failures__gte=REPEATEDLY)
 
 
 def _listed(jobs: QuerySet[Job]) -> QuerySet[Job]:

@@ -9,11 +9,13 @@ from django import template
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
+from django.utils.translation import gettext
 
 from cronsched.core.admin_display import EMPTY, badge, duration, relative
 from jobs.choices import Status
 
 register = template.Library()
+SECONDS_SHOWN = 100
 register.filter("duration", duration)
 
 
@@ -28,6 +30,15 @@ def ago(moment: datetime | None, now: datetime) -> str:
     if moment is None:
         return EMPTY
     return _time(moment, relative(moment, now=now))
+
+
+@register.simple_tag
+def seconds_ago(moment: datetime, now: datetime) -> str:
+    """To the second while that is little: "4 s ago"."""
+    seconds = (now - moment).total_seconds()
+    if not 0 <= seconds < SECONDS_SHOWN:
+        return ago(moment, now)
+    return _time(moment, gettext("%d s ago") % seconds)
 
 
 @register.simple_tag

@@ -1,6 +1,6 @@
 // The form of a job while somebody types, and test runs. Without it the form works all the same: the
 // preview is the one of the stored schedule, both kinds of target are shown, a test run opens a page.
-(() => {
+function startJobs() {
   "use strict";
   const TYPING_MS = 350;
   const form = document.getElementById("job_form");
@@ -132,4 +132,8 @@
       } catch { hint.textContent = ""; }
     });
   }
-})();
+}
+
+// Forms load it in their head.
+if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", startJobs);
+else startJobs();

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 from urllib.parse import quote
@@ -32,6 +33,8 @@ _RETRYABLE: Final = frozenset({408, 425, 429})
 _MAX_MESSAGE_CHARS: Final = 2000
 # Shorter ones are no secrets, and would be found in every other word.
 _MIN_SECRET_CHARS: Final = 4
+# Made once: `json.dumps` would make one for each call.
+_JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -105,9 +108,8 @@ def within_a_day(seconds: float) -> float:
 def encode_json(value: Mapping[str, Any]) -> bytes:
     """Compact UTF-8 JSON. Raises ValueError or TypeError for what JSON cannot hold (NaN, a set)."""
     plain = dict(value)
-    text = json.dumps(plain, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     try:
-        return text.encode()
+        return _JSON.encode(plain).encode()
     except UnicodeEncodeError:
         # A lone surrogate: JSON can escape what UTF-8 cannot carry.
         return json.dumps(plain, separators=(",", ":"), allow_nan=False).encode()
@@ -115,7 +117,7 @@ def encode_json(value: Mapping[str, Any]) -> bytes:
 
 def finished(verdict: Verdict, *, secrets: Iterable[str], is_truncated: bool = False) -> Verdict:
     """The verdict as it may be stored and shown: without secrets, NUL or lone surrogates."""
-    spellings = tuple(sorted(_spellings(secrets), key=len, reverse=True))
+    spellings = _spellings(tuple(secrets))
     message = USERINFO.sub(REDACTED, redact(strip_unstorable(verdict.error_message), spellings))
     output = redact(strip_unstorable(verdict.output), spellings)
     if is_truncated:
@@ -139,10 +141,11 @@ def _redact_cut(output: str, spellings: tuple[str, ...]) -> str:
     return output
 
 
-def _spellings(secrets: Iterable[str]) -> set[str]:
-    """A secret as it may come back: as it is, inside JSON, inside a URL."""
+@lru_cache(maxsize=1024)
+def _spellings(secrets: tuple[str, ...]) -> tuple[str, ...]:
+    """A secret as it may come back, the longest first: as it is, inside JSON, inside a URL."""
     found: set[str] = set()
     for secret in secrets:
         if len(secret) >= _MIN_SECRET_CHARS:
             found |= {secret, json.dumps(secret)[1:-1], quote(secret, safe="")}
-    return found
+    return tuple(sorted(found, key=len, reverse=True))
