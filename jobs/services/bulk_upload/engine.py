@@ -80,6 +80,8 @@ class Outcome:
     job: Job | None = None
     changes: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     error: str = ""
+    # The error's messages by field, where fields are at fault.
+    details: Mapping[str, Sequence[str]] = field(default_factory=dict)
     edit: Edit | None = None
 
 
@@ -268,7 +270,7 @@ def _judge(entry: Entry, known: _Known, upload: Upload) -> Outcome:
             return _failed(entry, _NOT_OWN)
         return _applied(entry, job, clean, upload)
     except InvalidInput as error:
-        return _failed(entry, error.message if may_change else _NOT_OWN)
+        return _failed(entry, error.message, error.details) if may_change else _failed(entry, _NOT_OWN)
 
 
 def _data(entry: Entry, job: Job | None, upload: Upload) -> Mapping[str, Any]:
@@ -301,8 +303,8 @@ def _applied(entry: Entry, job: Job | None, clean: Mapping[str, Any], upload: Up
     return _outcome(entry, Action.UPDATED, job=job, changes=edit.changes, edit=edit)
 
 
-def _failed(entry: Entry, error: str) -> Outcome:
-    return _outcome(entry, Action.FAILED, error=error)
+def _failed(entry: Entry, error: str, details: Mapping[str, Sequence[str]] | None = None) -> Outcome:
+    return _outcome(entry, Action.FAILED, error=error, details=details or {})
 
 
 def _outcome(entry: Entry, action: Action, **values: Any) -> Outcome:
