@@ -242,7 +242,7 @@ def test_export_then_import_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_bad_options_of_export(tmp_path: Path) -> None:
-    assert "invalid choice: 'yaml'" in failure("export_jobs", "--format", "xml")
+    assert "invalid choice: 'xml'" in failure("export_jobs", "--format", "xml")
     assert "cannot be written" in failure("export_jobs", "--output", tmp_path / "none" / "x.csv")
     assert "cannot be written" in failure("export_jobs", "--output", tmp_path)
 
