@@ -57,6 +57,7 @@ _VALUES: Final[Mapping[str, Any]] = {
     "Team.slug": "devops",
     "TeamInput.slug": None,
     "slack_handle": "@devops",
+    "send_queue": "",
     "cron_expression": "0 2 * * *",
     "description": "At 02:00",
     "note": None,

@@ -48,6 +48,7 @@ NAVIGATION = [
     _group(
         _("Administration"),
         _page(_("Users"), "person", "accounts_user", _ADMINS_ONLY),
+        _page(_("History of changes"), "manage_history", "accounts_auditentry", _ADMINS_ONLY),
         _page(_("Scheduler"), "monitor_heart", "jobs_schedulerlease", _ADMINS_ONLY),
         _page(_("Chores"), "cleaning_services", "jobs_chorestate", _ADMINS_ONLY),
         _page(_("Chore timetable"), "calendar_clock", "django_apscheduler_djangojob", _ADMINS_ONLY),
@@ -65,7 +66,8 @@ UNFOLD: dict[str, Any] = {
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": _static("cronsched/favicon.svg")},
     ],
-    "STYLES": [_static("cronsched/admin.css")],
+    "STYLES": [_static("cronsched/admin.css"), _static("cronsched/desk.css")],
+    "SCRIPTS": [_static("cronsched/desk.js")],
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_BACK_BUTTON": True,
     "ACCOUNT": {"navigation": "cronsched.admin_site.account_links"},

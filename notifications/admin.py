@@ -155,7 +155,7 @@ class NotificationPreferencesAdmin(OneRowAdmin, ServiceAdmin):
         return get_preferences(request.user)
 
     def update(self, request: HttpRequest, obj: Any, data: dict[str, Any]) -> NotificationPreferences:
-        return update_preferences(obj.user, changes=data, now=clock.now())
+        return update_preferences(obj.user, changes=data, now=clock.now(), by=actor(request), via="admin")
 
 
 class SlackForm(ServiceForm):
@@ -185,7 +185,7 @@ class SlackSettingsAdmin(AdminsOnly, OneRowAdmin, ServiceAdmin):
         return get_slack_settings()
 
     def update(self, request: HttpRequest, obj: Any, data: dict[str, Any]) -> SlackSettings:
-        return update_slack_settings(data=data, by=request.user, now=clock.now())
+        return update_slack_settings(data=data, by=request.user, now=clock.now(), via="admin")
 
     def get_urls(self) -> list[Any]:
         name = "notifications_slacksettings_test"

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
-from cronsched.core.db import is_duplicate, locked, update_each
+from cronsched.core.db import insert_each, is_duplicate, locked, update_each
 from notifications.models import Notification
 
 TITLE_MAX = 255
@@ -86,7 +86,7 @@ def _bring_up_to_date(
 
 
 def _insert(notices: Sequence[tuple[Notice, int]], now: datetime) -> None:
-    Notification.objects.bulk_create([_row(notice, count, now) for notice, count in notices])
+    insert_each([_row(notice, count, now) for notice, count in notices])
 
 
 def _key(notice: Notice) -> str:

@@ -79,6 +79,6 @@ def unsubscribe(subscription: Subscription, *, now: datetime) -> None:
     with transaction.atomic():
         user = User.objects.filter(email_key=key).first()
         if user is not None:
-            update_preferences(user, changes=dict.fromkeys(subscription.topics, False), now=now)
+            update_preferences(user, changes=dict.fromkeys(subscription.topics, False), now=now, via="mail")
         for topic in subscription.topics:
             EmailOptOut.objects.get_or_create(address_key=key, topic=topic, defaults={"created_at": now})

@@ -6,7 +6,7 @@ import cronsched.core.models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('jobs', '0004_counted_indexes'),
+        ('jobs', '0012_offered_at'),
     ]
 
     operations = [

@@ -137,7 +137,7 @@ SLACK = {
     "updated_at": utc,
 }
 CATEGORY = {"id": uuid, "slug": slug, "name": text, "is_active": flag, "created_at": utc, "updated_at": utc}
-TEAM = {**CATEGORY, "slack_handle": text}
+TEAM = {**CATEGORY, "slack_handle": text, "send_queue": text}
 
 
 def differences(shape: Any, value: Any, where: str = "answer") -> Iterator[str]:

@@ -25,7 +25,7 @@ from typing import Any, Final, Self
 import aiohttp
 from yarl import URL
 
-from cronsched.core.http.body import BodyReader
+from cronsched.core.http.body import MAX_BODY_BYTES, BodyReader
 from cronsched.core.http.faults import Fault, explain
 from cronsched.core.http.guard import AddressPolicy, UrlRefusal, judge_url, parse_url
 from cronsched.core.http.resolver import Lookup, LookupPool, PolicyResolver, check_sockaddr
@@ -42,9 +42,14 @@ _TRUSTED_PER_HOST: Final = 80
 _MAX_RAW_BODY: Final = 1024 * 1024
 _KEPT_HEADERS: Final = (
     "content-type",
+    "etag",
+    "github-authentication-token-expiration",
     "location",
     "retry-after",
+    "x-accepted-github-permissions",
     "x-github-request-id",
+    "x-oauth-scopes",
+    "x-ratelimit-limit",
     "x-ratelimit-remaining",
     "x-ratelimit-reset",
 )
@@ -62,6 +67,8 @@ class HttpRequest:
     timeout_s: float = 30.0
     # The operator configured this host: it may be private, and plain http.
     is_trusted: bool = False
+    # Of the answer, after decompression; what is beyond is cut.
+    max_body_bytes: int = MAX_BODY_BYTES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,12 +98,12 @@ class _Exchange:
 
     __slots__ = ("body", "gate", "headers", "status", "was_sent")
 
-    def __init__(self, gate: Callable[[], bool] | None) -> None:
+    def __init__(self, gate: Callable[[], bool] | None, max_body_bytes: int) -> None:
         self.gate = gate
         self.was_sent = False
         self.status: int | None = None
         self.headers: Mapping[str, str] = {}
-        self.body = BodyReader()
+        self.body = BodyReader(max_body_bytes)
 
     def open(self) -> None:
         if self.gate is not None and not self.gate():
@@ -175,7 +182,7 @@ class HttpClient:
         `gate` is asked when the connection stands, immediately before the first byte of the request;
         when it says no, nothing is sent and the result's error is `Fault.WITHHELD`.
         """
-        exchange = _Exchange(gate)
+        exchange = _Exchange(gate, request.max_body_bytes)
         url, refusal = _target(request.url, request.is_trusted, self._policy, self._allow_http)
         if refusal is not None:
             fault = Fault.BLOCKED_ADDRESS if refusal.is_blocked else Fault.CONFIGURATION

@@ -27,7 +27,7 @@ from cronsched.core.db import retry_conflicts
 from cronsched.core.errors import DomainError
 from cronsched.core.text import clean_name, is_storable, name_key
 from jobs.models import Job, JobExecution
-from jobs.services.as_code.document import Fault, Item, Reading
+from jobs.services.as_code.document import TAXON_DEFAULTS, Fault, Item, Reading
 from jobs.services.bulk_upload.columns import Entry
 from jobs.services.bulk_upload.engine import Action, Outcome, Upload, upload_jobs
 from jobs.services.lifecycle import delete_job, pause_job
@@ -148,7 +148,10 @@ class _Work:
             self._refused(item, error.details, error.message)
 
     def _taxon(self, item: Item, model: type[JobCategory | PicTeam], stored: Any) -> None:
-        wanted = {"is_active": True, **{key: item.data[key] for key in item.data if key != "slug"}}
+        wanted = {
+            **TAXON_DEFAULTS[item.section],
+            **{key: item.data[key] for key in item.data if key != "slug"},
+        }
         wanted["name"] = clean_name(item.name)
         kind = "category" if model is JobCategory else "team"
         before = {key: getattr(stored, key) for key in wanted} if stored is not None else {}
@@ -171,17 +174,17 @@ class _Work:
     ) -> Any:
         by, now = self.order.by, self.order.now
         if stored is None:
-            given = {"name": item.data.get("name"), "slug": item.data.get("slug")}
-            if model is PicTeam:
-                stored = create_team(**given, slack_handle=item.data.get("slack_handle"), by=by, now=now)
-            else:
-                stored = create_category(**given, by=by, now=now)
-            if wanted["is_active"] is True:
-                return stored
-            wanted = {"is_active": wanted["is_active"]}
+            stored = self._new_taxon(item, model)
         if model is PicTeam:
-            return update_team(stored, data=wanted, by=by, now=now).pic_team
-        return update_category(stored, data=wanted, by=by, now=now).category
+            return update_team(stored, data=wanted, by=by, now=now, via=_VIA).pic_team
+        return update_category(stored, data=wanted, by=by, now=now, via=_VIA).category
+
+    def _new_taxon(self, item: Item, model: type[JobCategory | PicTeam]) -> Any:
+        name, slug, by, now = item.name, item.data.get("slug"), self.order.by, self.order.now
+        if model is PicTeam:
+            handle = item.data.get("slack_handle")
+            return create_team(name=name, slug=slug, slack_handle=handle, by=by, now=now, via=_VIA)
+        return create_category(name=name, slug=slug, by=by, now=now, via=_VIA)
 
     def _step(
         self, sign: Sign, what: str, item: Item, changes: Mapping[str, tuple[Any, Any]], note: str = ""

@@ -12,13 +12,19 @@ from typing import Any, Final
 import yaml
 
 from jobs.services.validation import RULES
+from taxonomy.services import TEAM_FIELDS
 
 SECTIONS: Final = ("categories", "teams", "jobs")
 JOB_FIELDS: Final = ("category", "pic_team", "owner", *RULES)
 FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "categories": ("slug", "name", "is_active"),
-    "teams": ("slug", "name", "slack_handle", "is_active"),
+    "teams": ("slug", "name", *TEAM_FIELDS[1:]),
     "jobs": JOB_FIELDS,
+}
+# What a category or a team has where the file says nothing.
+TAXON_DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "categories": {"is_active": True},
+    "teams": {"is_active": True, "send_queue": ""},
 }
 _SECRETS: Final = frozenset({"signing_secret", "github_token"})
 _TIMESTAMP: Final = "tag:yaml.org,2002:timestamp"

@@ -9,6 +9,7 @@ import yaml
 
 from jobs.models import Job
 from jobs.querysets import JobQuerySet
+from jobs.services.as_code.document import TAXON_DEFAULTS
 from jobs.services.validation import RULES
 from taxonomy.models import GENERAL, JobCategory, PicTeam
 
@@ -56,12 +57,16 @@ def _entry(values: Mapping[str, Any]) -> str:
 
 
 def _category(row: JobCategory) -> dict[str, Any]:
-    return {"slug": row.slug, "name": row.name, **({} if row.is_active else {"is_active": False})}
+    return {"slug": row.slug, "name": row.name, **_unusual("categories", row)}
 
 
 def _team(row: PicTeam) -> dict[str, Any]:
-    entry = {"slug": row.slug, "name": row.name, "slack_handle": row.slack_handle}
-    return entry | ({} if row.is_active else {"is_active": False})
+    return {"slug": row.slug, "name": row.name, "slack_handle": row.slack_handle, **_unusual("teams", row)}
+
+
+def _unusual(section: str, row: JobCategory | PicTeam) -> dict[str, Any]:
+    values = {name: getattr(row, name) for name in TAXON_DEFAULTS[section]}
+    return {name: value for name, value in values.items() if value != TAXON_DEFAULTS[section][name]}
 
 
 def _job(job: Job) -> dict[str, Any]:

@@ -261,16 +261,17 @@ def _judge(entry: Entry, known: _Known, upload: Upload) -> Outcome:
     if entry.fault:
         return _failed(entry, entry.fault)
     job = known.jobs.get(name_key(entry.name))
-    may_change = (
-        job is None or upload.by is None or may_change_job(upload.by, created_by_id=job.created_by_id)
-    )
+    if job is not None and not _may_change(job, upload.by):
+        return _failed(entry, _NOT_OWN)
     try:
         clean = clean_job(_data(entry, job, upload), instance=job, now=upload.now, lookups=known)
-        if clean and not may_change:
-            return _failed(entry, _NOT_OWN)
         return _applied(entry, job, clean, upload)
     except InvalidInput as error:
-        return _failed(entry, error.message, error.details) if may_change else _failed(entry, _NOT_OWN)
+        return _failed(entry, error.message, error.details)
+
+
+def _may_change(job: Job, by: User | None) -> bool:
+    return by is None or may_change_job(by, created_by_id=job.created_by_id)
 
 
 def _data(entry: Entry, job: Job | None, upload: Upload) -> Mapping[str, Any]:
