@@ -11,15 +11,17 @@ from typing import Any
 import pytest
 from django.contrib import admin
 from django.db import models
+from django.test import override_settings
 from django.urls import reverse
 from django_apscheduler.models import DjangoJob, DjangoJobExecution
 
-from accounts.models import LoginFailure, User
+from accounts.models import AuditEntry, LoginFailure, User
 from accounts.tests.factories import UserFactory
 from cronsched.testing.fixtures_admin import Visitor
+from jobs.engine.tell import tell_finished
 from jobs.models import ChoreState, SchedulerLease
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
-from notifications.models import Message, NotificationPreferences, SlackSettings
+from notifications.models import Channel, Message, NotificationPreferences, SlackSettings
 from notifications.tests.factories import NotificationFactory
 from taxonomy.tests.factories import CategoryFactory, TeamFactory
 
@@ -30,6 +32,16 @@ ROLES = ("admin", "user", "viewer")
 OBJECTS: dict[str, Callable[[User], models.Model]] = {
     "accounts.User": lambda owner: owner,
     "accounts.LoginFailure": lambda owner: made(LoginFailure, key="a" * 64, count=3, resets_at=NOON),
+    "accounts.AuditEntry": lambda owner: made(
+        AuditEntry,
+        at=NOON,
+        actor=owner,
+        actor_name="x",
+        via="api",
+        kind="job",
+        object_id="x",
+        action="updated",
+    ),
     "taxonomy.JobCategory": lambda owner: CategoryFactory(),
     "taxonomy.PicTeam": lambda owner: TeamFactory(),
     "jobs.Job": lambda owner: JobFactory(created_by=owner),
@@ -43,21 +55,20 @@ OBJECTS: dict[str, Callable[[User], models.Model]] = {
     "notifications.Notification": lambda owner: NotificationFactory(user=owner),
     "notifications.NotificationPreferences": lambda owner: made(NotificationPreferences, user=owner),
     "notifications.SlackSettings": lambda owner: made(SlackSettings),
-    "notifications.Message": lambda owner: made(
-        Message,
-        channel="slack",
-        event="run_failed",
-        payload={"title": "A run failed", "text": ""},
-        next_attempt_at=NOON,
-        created_at=NOON,
-        message_id="m",
-    ),
+    "notifications.Message": lambda owner: mailed(owner),
 }
 
 
 def made(model: Any, **values: Any) -> models.Model:
     row: models.Model = model.objects.get_or_create(**values)[0]
     return row
+
+
+def mailed(owner: User) -> models.Model:
+    job = JobFactory(created_by=owner, enable_email_notifications=True, consecutive_failures=1)
+    with override_settings(MAIL_ENABLED=True):
+        tell_finished([ExecutionFactory(job=job, failed=True)], now=NOON)
+    return Message.objects.filter(channel=Channel.EMAIL).latest("id")
 
 
 def timetable() -> models.Model:
@@ -75,6 +86,7 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "viewer": ("open history change", ""),
     },
     "accounts.LoginFailure": {"admin": (READ, READ)},
+    "accounts.AuditEntry": {"admin": (READ, READ)},
     "taxonomy.JobCategory": {
         "admin": (f"{READ} add change", f"{READ} add change"),
         "user": (READ, READ),
@@ -108,9 +120,10 @@ ACTIONS: dict[str, dict[str, str]] = {
     "taxonomy.JobCategory": {"admin": "enable disable"},
     "taxonomy.PicTeam": {"admin": "enable disable"},
     "jobs.Job": {
-        "admin": "enable disable run_now hand_over delete_selected",
-        "user": "enable disable run_now delete_selected",
+        "admin": "enable disable run_now extend_end_date change_team hand_over delete_selected",
+        "user": "enable disable run_now extend_end_date change_team delete_selected",
     },
+    "jobs.JobExecution": {"admin": "run_again", "user": "run_again"},
     "notifications.Notification": dict.fromkeys(ROLES, "mark_read delete_selected"),
     "notifications.Message": {"admin": "send_again"},
 }
@@ -146,6 +159,17 @@ def test_an_action_that_is_not_offered_does_nothing(label, role, request):
         visitor.act(action, f"{page_of(label)}_changelist", row.pk, post="yes")
 
     assert rows.values().get() == before
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_what_was_done_to_a_job_is_for_whoever_may_read_jobs(role, request):
+    entry = OBJECTS["accounts.AuditEntry"](UserFactory())
+    AuditEntry.objects.update(kind="job")
+
+    assert (
+        request.getfixturevalue(f"{role}_site").open("accounts_auditentry_change", entry.pk).status_code
+        == 200
+    )
 
 
 def test_nobody_is_let_in_without_signing_in(client):
