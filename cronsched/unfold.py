@@ -43,6 +43,7 @@ NAVIGATION = [
         _page(_("My notifications"), "notifications", "notifications_notification"),
         _page(_("My preferences"), "tune", "notifications_notificationpreferences"),
         _page(_("Messages sent"), "outgoing_mail", "notifications_message", _ADMINS_ONLY),
+        _page(_("Unsubscribed"), "unsubscribe", "notifications_emailoptout", _ADMINS_ONLY),
         _page(_("Slack settings"), "forum", "notifications_slacksettings", _ADMINS_ONLY),
     ),
     _group(

@@ -45,7 +45,7 @@ READER_SEES: dict[Any, str] = {
 
 
 @admin.register(Job)
-class JobAdmin(RestoreMixin, JobColumns, JobActions, ServiceAdmin):
+class JobAdmin(RestoreMixin, JobColumns, JobActions, ServiceAdmin):  # type: ignore[misc]
     form = JobForm
     formfield_overrides = {**ServiceAdmin.formfield_overrides, DateField: {"widget": DateWidget}}
     change_form_outer_before_template = "admin/jobs/job_toolbar.html"

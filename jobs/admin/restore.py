@@ -34,7 +34,7 @@ class RestoreMixin:
         job, entry = self._found(request, object_id, entry_id)
         if request.method == "POST":
             return self._restore(request, job, entry)
-        return self._ask(request, job, entry)
+        return self._ask_to_restore(request, job, entry)
 
     def _found(self, request: HttpRequest, object_id: UUID, entry_id: UUID) -> tuple[Job, AuditEntry]:
         job = self.get_object(request, str(object_id))  # type: ignore[attr-defined]
@@ -45,7 +45,7 @@ class RestoreMixin:
             raise PermissionDenied
         return job, entry
 
-    def _ask(
+    def _ask_to_restore(
         self, request: HttpRequest, job: Job, entry: AuditEntry, refusal: DomainError | None = None
     ) -> HttpResponse:
         try:
@@ -74,7 +74,7 @@ class RestoreMixin:
         except NotFound:
             raise Http404 from None
         except DomainError as refusal:
-            return self._ask(request, job, entry, refusal)
+            return self._ask_to_restore(request, job, entry, refusal)
         self.message_user(request, _("The earlier version was restored."), messages.SUCCESS)  # type: ignore[attr-defined]
         return HttpResponseRedirect(self.url("page", job.pk))  # type: ignore[attr-defined]
 
