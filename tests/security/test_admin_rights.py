@@ -32,16 +32,7 @@ ROLES = ("admin", "user", "viewer")
 OBJECTS: dict[str, Callable[[User], models.Model]] = {
     "accounts.User": lambda owner: owner,
     "accounts.LoginFailure": lambda owner: made(LoginFailure, key="a" * 64, count=3, resets_at=NOON),
-    "accounts.AuditEntry": lambda owner: made(
-        AuditEntry,
-        at=NOON,
-        actor=owner,
-        actor_name="x",
-        via="api",
-        kind="job",
-        object_id="x",
-        action="updated",
-    ),
+    "accounts.AuditEntry": lambda owner: entry_about("user"),
     "taxonomy.JobCategory": lambda owner: CategoryFactory(),
     "taxonomy.PicTeam": lambda owner: TeamFactory(),
     "jobs.Job": lambda owner: JobFactory(created_by=owner),
@@ -62,6 +53,10 @@ OBJECTS: dict[str, Callable[[User], models.Model]] = {
 def made(model: Any, **values: Any) -> models.Model:
     row: models.Model = model.objects.get_or_create(**values)[0]
     return row
+
+
+def entry_about(kind: str) -> models.Model:
+    return made(AuditEntry, at=NOON, actor_name="x", via="api", kind=kind, object_id="x", action="updated")
 
 
 def mailed(owner: User) -> models.Model:
@@ -163,8 +158,7 @@ def test_an_action_that_is_not_offered_does_nothing(label, role, request):
 
 @pytest.mark.parametrize("role", ROLES)
 def test_what_was_done_to_a_job_is_for_whoever_may_read_jobs(role, request):
-    entry = OBJECTS["accounts.AuditEntry"](UserFactory())
-    AuditEntry.objects.update(kind="job")
+    entry = entry_about("job")
 
     assert (
         request.getfixturevalue(f"{role}_site").open("accounts_auditentry_change", entry.pk).status_code
