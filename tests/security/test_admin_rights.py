@@ -5,14 +5,15 @@ A model without its row fails, and so does a row that allows more or less than t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from django.contrib import admin
 from django.db import models
 from django.test import override_settings
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
 from django_apscheduler.models import DjangoJob, DjangoJobExecution
 
 from accounts.models import AuditEntry, LoginFailure, User
@@ -27,6 +28,10 @@ from taxonomy.tests.factories import CategoryFactory, TeamFactory
 
 pytestmark = pytest.mark.django_db
 ROLES = ("admin", "user", "viewer")
+# A converter of Django's, or a group of a regular expression.
+_PARAMETER = re.compile(r"<[^>]+>|\(\?P<[^>]+>[^)]*\)")
+# For whoever has not signed in: the door itself, and the words of its calendar.
+OPEN = {"login", "logout", "jsi18n"}
 
 
 OBJECTS: dict[str, Callable[[User], models.Model]] = {
@@ -137,6 +142,7 @@ def test_the_site_allows_what_its_row_says(label, role, request):
     own, others = TABLE[label].get(role, ("", ""))
 
     assert allowed(visitor, OBJECTS[label](UserFactory())) == others.split()
+    assert is_exported(visitor, label) in (None, "list" in others.split())
     assert actions_of(visitor, label) == ACTIONS.get(label, {}).get(role, "").split()
     assert allowed(visitor, OBJECTS[label](visitor.user)) == own.split()
 
@@ -167,11 +173,21 @@ def test_what_was_done_to_a_job_is_for_whoever_may_read_jobs(role, request):
 
 
 def test_nobody_is_let_in_without_signing_in(client):
-    pages = [f"{page_of(label)}_changelist" for label in TABLE] + ["index", "search", "autocomplete"]
+    """Every address below /admin/, whoever registered it."""
+    for path in addresses(admin.site.get_urls(), "/admin/"):
+        for answer in (client.get(path), client.post(path)):
+            where = answer.get("Location", "").split("?")[0]
+            assert (answer.status_code, where) == (302, reverse("admin:login")), path
 
-    for page in pages:
-        answer = client.get(reverse(f"admin:{page}"))
-        assert (answer.status_code, answer["Location"].split("?")[0]) == (302, reverse("admin:login")), page
+
+def addresses(patterns: Any, start: str) -> Iterator[str]:
+    """Each address, with something that nobody has in the place of its parameters."""
+    for one in patterns:
+        path = start + _PARAMETER.sub("00000000-0000-4000-8000-000000000000", str(one.pattern))
+        if hasattr(one, "url_patterns"):
+            yield from addresses(one.url_patterns, path)
+        elif one.name not in OPEN:
+            yield path.replace("^", "").replace("$", "")
 
 
 def page_of(label: str) -> str:
@@ -200,6 +216,14 @@ def is_let_in(answer: Any) -> bool:
 def is_deleted(visitor: Visitor, page: str, row: models.Model) -> bool:
     visitor.send(f"{page}_delete", row.pk, post="yes")
     return not type(row)._default_manager.filter(pk=row.pk).exists()
+
+
+def is_exported(visitor: Visitor, label: str) -> bool | None:
+    """None for a list that nobody can take away as a file."""
+    try:
+        return is_let_in(visitor.open(f"{page_of(label)}_export"))
+    except NoReverseMatch:
+        return None
 
 
 def actions_of(visitor: Visitor, label: str) -> list[str]:
