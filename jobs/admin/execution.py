@@ -22,6 +22,7 @@ from cronsched.core import clock
 from cronsched.core.admin import ReadOnlyAdmin
 from cronsched.core.admin_display import EMPTY, badge, duration, moment, preformatted, titled
 from cronsched.core.admin_filters import PeriodFilter
+from cronsched.core.said import said
 from jobs.choices import ExecutionType
 from jobs.models import Job, JobExecution
 
@@ -146,14 +147,14 @@ class ExecutionAdmin(ReadOnlyAdmin):
 
     @display(description=_("error"))
     def error_start(self, obj: JobExecution) -> str:
-        text = obj.error_message
+        text = said(obj.error_message)
         if not text:
             return EMPTY
         return titled(text if len(text) <= ERROR_SHOWN else f"{text[:ERROR_SHOWN]}…", text)
 
     @display(description=_("error"))
     def error(self, obj: JobExecution) -> str:
-        return preformatted(obj.error_message)
+        return preformatted(said(obj.error_message))
 
     @display(description=_("answer"))
     def output_text(self, obj: JobExecution) -> str:

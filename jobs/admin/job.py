@@ -27,6 +27,7 @@ from accounts.roles import is_admin, may_change_job, may_create_jobs, may_manage
 from cronsched.core import clock
 from cronsched.core.admin import LinesField, ServiceAdmin, ServiceForm
 from cronsched.core.admin_display import EMPTY, badge, moment, preformatted, relative, titled
+from cronsched.core.said import said
 from jobs import schedule
 from jobs.admin.filters import OwnerFilter, StateFilter, TargetFilter
 from jobs.choices import ExecutionType, PausedReason
@@ -418,7 +419,7 @@ class JobAdmin(ServiceAdmin):
             zone = schedule.load_zone(obj.zone_name)
             slots = schedule.next_runs(obj.cron_expression, zone=zone, after=now, count=PREVIEWED_RUNS)
         except ValueError as error:
-            return str(error)
+            return said(error)
         within = [slot for slot in slots if is_within(slot, obj.end_date)]
         if not within:
             return gettext("none before the end date")
@@ -454,7 +455,7 @@ def _words(job: Job) -> str:
     try:
         return schedule.describe(job.cron_expression)
     except schedule.CronError as error:
-        return str(error)
+        return said(error)
 
 
 def _replaced(fieldsets: Any, names: Mapping[Any, str]) -> list[Any]:

@@ -9,6 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from accounts.tests.factories import UserFactory
+from cronsched.core.admin import labelled, labels_of
 from cronsched.testing.fixtures_admin import errors_of, messages_of
 from jobs.choices import PausedReason, Status, TriggerType
 from jobs.models import Job, JobExecution
@@ -60,9 +61,9 @@ def test_a_job_is_created_by_the_service(user_site):
         ({"cron_expression": "* * *"}, "cron_expression", "five fields"),
         ({"end_date": "tomorrow"}, "end_date", "YYYY-MM-DD"),
         ({"end_date": "2026-03-09"}, "end_date", "2026-03-10 or later"),
-        ({"end_date": ""}, "end_date", "end_date is required."),
-        ({"metadata": "{"}, "metadata", "metadata must be a JSON object."),
-        ({"metadata": "[" * 100_000}, "metadata", "metadata must be a JSON object."),
+        ({"end_date": ""}, "end_date", "End date is required."),
+        ({"metadata": "{"}, "metadata", "Metadata must be a JSON object."),
+        ({"metadata": "[" * 100_000}, "metadata", "Metadata must be a JSON object."),
         ({"target_url": ""}, "target_url", "A target is required"),
         ({"target_url": "http://127.0.0.1/"}, "target_url", "https://"),
         ({"timeout_seconds": "soon"}, "timeout_seconds", "whole number"),
@@ -93,7 +94,7 @@ def test_a_refused_form_keeps_what_was_typed(user_site):
     assert "nonsense" in page
 
 
-def test_the_words_are_those_of_the_api(user_site, user_api):
+def test_the_words_are_those_of_the_api_with_the_labels_of_the_form(user_site, user_api):
     CategoryFactory()
     JobFactory(name="Taken")
     job = new_job(name="taken", cron_expression="@daily", end_date="x")
@@ -101,7 +102,11 @@ def test_the_words_are_those_of_the_api(user_site, user_api):
     api = user_api.post("/jobs", {**job, "pic_team": TeamFactory().slug}).json()
     form = errors_of(user_site.submit(ADD, **job))
 
-    assert form == api["details"]
+    labels = labels_of(Job)
+    assert form == {
+        name: [labelled(text, labels) for text in texts] for name, texts in api["details"].items()
+    }
+    assert form["end_date"] == ["End date must be a date, written YYYY-MM-DD."]
 
 
 def test_an_update_sends_only_what_was_changed(admin_site):
@@ -261,7 +266,7 @@ def test_run_now_of_an_ended_job_says_why_and_pauses_it(admin_site):
     job.refresh_from_db()
     assert not job.is_active
     assert messages_of(response) == [
-        "Over: Job expired. This job ended on 2026-03-09; give it a later end_date to run it."
+        "Over: Job expired. This job ended on 2026-03-09; give it a later end date to run it."
     ]
 
 
