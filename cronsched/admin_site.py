@@ -12,6 +12,8 @@ from django.core.paginator import InvalidPage
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -75,7 +77,13 @@ class OwnPasswordForm(AdminOwnPasswordChangeForm):  # type: ignore[misc]
         cleaned: dict[str, Any] = super().clean()
         if not self.errors:
             try:
-                change_password(self.user, password=cleaned["new_password1"], by=self.user, now=clock.now())
+                change_password(
+                    self.user,
+                    password=cleaned["new_password1"],
+                    by=self.user,
+                    now=clock.now(),
+                    via="admin",
+                )
             except DomainError as refusal:
                 raise forms.ValidationError(refusal.message) from None
         return cleaned
@@ -91,12 +99,24 @@ class AdminSite(UnfoldAdminSite):  # type: ignore[misc]
     login_form = SignInForm
 
     def get_urls(self) -> list[Any]:
-        viewing = path("language-and-time/", self.admin_view(self.viewing), name="viewing")
-        return [viewing, *super().get_urls()]
+        own = [
+            path("home/", self.admin_view(self.home), name="home"),
+            path("language-and-time/", self.admin_view(self.viewing), name="viewing"),
+        ]
+        return [*own, *super().get_urls()]
 
     def viewing(self, request: HttpRequest) -> HttpResponse:
         request.current_app = self.name
         return viewing_page(request, self.each_context(request))
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        context = {"home": _home(request), "is_fullwidth": "1", **(extra_context or {})}
+        answer: TemplateResponse = super().index(request, context)
+        return answer
+
+    def home(self, request: HttpRequest) -> HttpResponse:
+        """The content of the home page alone, which the page fetches to stay up to date."""
+        return render(request, "admin/home/content.html", {"home": _home(request)})
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         response: HttpResponse = super().login(request, extra_context)
@@ -134,6 +154,13 @@ class AdminSite(UnfoldAdminSite):  # type: ignore[misc]
             extra_context={**self.each_context(request), **(extra_context or {})},
         )
         return view(request)
+
+
+def _home(request: HttpRequest) -> dict[str, Any]:
+    # Imported here: pages register themselves at this site, which must be whole before.
+    from jobs.admin.home import home_context
+
+    return home_context(request)
 
 
 def may_manage(request: HttpRequest) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -216,8 +217,15 @@ APSCHEDULER_DATETIME_FORMAT = "Y-m-d H:i:s"
 # The schedulers are ours to run (manage.py runscheduler); the admin site must not run jobs.
 APSCHEDULER_RUN_NOW_TIMEOUT = 0
 SEND_BACKEND = env.text("SEND_BACKEND", "local") or "local"
-if SEND_BACKEND != "local":
-    raise ImproperlyConfigured(f"SEND_BACKEND={SEND_BACKEND!r} is not known: use local.")
+if SEND_BACKEND not in {"local", "celery"}:
+    raise ImproperlyConfigured(f"SEND_BACKEND={SEND_BACKEND!r} is not known: use local or celery.")
+if SEND_BACKEND == "celery" and find_spec("celery") is None:
+    raise ImproperlyConfigured(
+        "SEND_BACKEND=celery needs Celery: .venv/bin/python -m pip install -r requirements-celery.txt"
+    )
+# Where the leader puts what is to be sent, and the senders (manage.py runsender) take it from.
+CELERY_BROKER_URL = env.text("CELERY_BROKER_URL", "redis://127.0.0.1:6379/0")
+SEND_QUEUE = env.text("SEND_QUEUE", "cronsched")
 
 # ---- what a run sends -----------------------------------------------------------------------
 
@@ -277,8 +285,8 @@ if DEBUG or TESTING:
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS_ONLY
-# The API never redirects: a client that sent its token in the clear would not notice.
-SECURE_REDIRECT_EXEMPT = [r"^api/"]
+# The API and /metrics never redirect: a client that sent its token in the clear would not notice.
+SECURE_REDIRECT_EXEMPT = [r"^api/", r"^metrics$"]
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS_ONLY else 0
 SILENCED_SYSTEM_CHECKS: list[str] = [
     # A username is unique by its key (accounts.models), which is what the sign-in looks for.
@@ -291,16 +299,27 @@ if IS_LOCAL:
     # About https, which nobody else could use.
     SILENCED_SYSTEM_CHECKS += ["security.W004", "security.W008", "security.W012", "security.W016"]
 
+# Prometheus: the token that /metrics asks for (without one only this machine is answered), and where
+# the scheduler serves its own figures (0: nowhere).
+METRICS_TOKEN = env.text("METRICS_TOKEN")
+METRICS_PORT = env.integer("METRICS_PORT", 0, low=0, high=65535)
+METRICS_HOST = env.text("METRICS_HOST", "127.0.0.1")
+
 LOG_LEVEL = (env.text("LOG_LEVEL") or "INFO").upper()
 if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
     raise ImproperlyConfigured(f"LOG_LEVEL={LOG_LEVEL!r}: use DEBUG, INFO, WARNING, ERROR or CRITICAL.")
 LOG_FILE = env.log_file("LOG_FILE")
+LOG_FORMAT = env.text("LOG_FORMAT") or "text"
+if LOG_FORMAT not in {"text", "json"}:
+    raise ImproperlyConfigured(f"LOG_FORMAT={LOG_FORMAT!r}: use text or json.")
 
 
 def _all_secrets() -> list[str]:
     """What must not be in a log, whatever an exception quotes."""
     names = (
         "GITHUB_TOKEN",
+        "METRICS_TOKEN",
+        "CELERY_BROKER_URL",
         "WEBHOOK_SIGNING_SECRET",
         "MAIL_PASSWORD",
         "SMTP_PASSWORD",
@@ -310,6 +329,7 @@ def _all_secrets() -> list[str]:
     return [SECRET_KEY, JWT_SECRET_KEY, *ENCRYPTION_KEYS, database, *(env.text(name) for name in names)]
 
 
+_FORMATTER = "json" if LOG_FORMAT == "json" else "line"
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -320,9 +340,10 @@ LOGGING: dict[str, Any] = {
             "style": "{",
             "datefmt": "%Y-%m-%dT%H:%M:%S%z",
             "secrets": _all_secrets(),
-        }
+        },
+        "json": {"()": "cronsched.core.logs.JsonFormatter", "secrets": _all_secrets()},
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": _FORMATTER}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
         # A line for each second that the database is away says nothing: the engine's own tell it once.
@@ -337,7 +358,7 @@ if LOG_FILE:
     LOGGING["handlers"]["file"] = {
         "class": "logging.handlers.WatchedFileHandler",
         "filename": LOG_FILE,
-        "formatter": "line",
+        "formatter": _FORMATTER,
         "encoding": "utf-8",
         "delay": True,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
@@ -80,18 +81,24 @@ class CategoryAdmin(TaxonAdmin):
 
     def create(self, request: HttpRequest, data: dict[str, Any]) -> JobCategory:
         return services.create_category(
-            name=data.get("name", ""), slug=data.get("slug"), by=actor(request), now=clock.now()
+            name=data.get("name", ""), slug=data.get("slug"), by=actor(request), now=clock.now(), via="admin"
         )
 
     def update(self, request: HttpRequest, obj: Any, data: dict[str, Any]) -> JobCategory:
-        return services.update_category(obj, data=data, by=actor(request), now=clock.now()).category
+        return services.update_category(
+            obj, data=data, by=actor(request), now=clock.now(), via="admin"
+        ).category
 
 
 @admin.register(PicTeam)
 class TeamAdmin(TaxonAdmin):
     list_display = ("name", "slug", "slack_handle", "is_active", "jobs_link", "updated")
     add_fieldsets = ((None, {"fields": ("name", "slack_handle", "slug")}),)
-    fields = ("name", "slug", "slack_handle", "is_active", "jobs_link", "created", "updated")
+    # Where the scheduler sends by itself there are no queues to choose from.
+    queue_fields = ("send_queue",) if settings.SEND_BACKEND == "celery" else ()
+    fields = (
+        "name", "slug", "slack_handle", *queue_fields, "is_active", "jobs_link", "created", "updated",
+    )  # fmt: skip
     jobs_parameter = "pic_team__id__exact"
 
     def create(self, request: HttpRequest, data: dict[str, Any]) -> PicTeam:
@@ -101,7 +108,8 @@ class TeamAdmin(TaxonAdmin):
             slug=data.get("slug"),
             by=actor(request),
             now=clock.now(),
+            via="admin",
         )
 
     def update(self, request: HttpRequest, obj: Any, data: dict[str, Any]) -> PicTeam:
-        return services.update_team(obj, data=data, by=actor(request), now=clock.now()).pic_team
+        return services.update_team(obj, data=data, by=actor(request), now=clock.now(), via="admin").pic_team

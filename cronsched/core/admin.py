@@ -122,11 +122,20 @@ class ServiceForm(forms.ModelForm):  # type: ignore[type-arg]
         if self.refusal is None:
             return
         details = self.refusal.details or {"": [in_words(self.refusal)]}
-        labels = labels_of(self._meta.model)
         for key, texts in details.items():
-            name = self.aliases.get(key, key)
+            name = self.field_of(key)
             for text in texts:
-                self.add_error(name if name in self.fields else None, labelled(text, labels))
+                self.add_error(name if name in self.fields else None, self.in_form_words(key, text))
+
+    def field_of(self, key: str) -> str:
+        """The form's field for the service's name of one."""
+        return self.aliases.get(key, key)
+
+    def in_form_words(self, key: str, text: str) -> str:
+        """The service's sentence with the names of fields as the form has them: "End date is required." """
+        names = {**{name: name for name in self.fields}, **self.aliases}
+        labels = {api: self.fields[name].label or name for api, name in names.items() if name in self.fields}
+        return labelled(text, labels)
 
     def typed(self) -> dict[str, Any]:
         """What the service is to judge: for a new row all that was filled in, else what was changed."""
@@ -173,6 +182,9 @@ class BaseAdmin(ModelAdmin):  # type: ignore[misc]
     # "Select all 1,000" is one click away from running all of them; a page at a time is enough.
     list_disable_select_all = True
     empty_value_display = "–"
+    # What an empty list says to do first, and a link (its words, its address by name) to do it.
+    empty_text: Any = ""
+    empty_link: tuple[Any, str] | None = None
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Filter a list by its filters alone: Django lets every column be asked for, secrets too."""
@@ -208,26 +220,30 @@ class BaseAdmin(ModelAdmin):  # type: ignore[misc]
         *,
         done: str,
         may: Callable[[HttpRequest, Any], bool] | None = None,
-    ) -> None:
-        """Call `service` for each row; say how many were `done`, and each refusal by the row's name."""
+    ) -> list[Any]:
+        """Call `service` for each row; say how many were `done`, and each refusal by the row's name.
+
+        Returns what the service answered for those that were done.
+        """
         may = may or self.has_change_permission
-        count, refusals = 0, []
+        answers: list[Any] = []
+        refusals = []
         for row in rows:
             name = str(row)
             try:
                 if not may(request, row):
                     raise Forbidden(_("this is not yours to change."))
-                service(row)
-                count += 1
+                answers.append(service(row))
             except DomainError as refusal:
                 refusals.append(f"{name}: {in_words(refusal, labels_of(self.model))}")
-        if count:
-            self.message_user(request, f"{done}: {count}.", messages.SUCCESS)
+        if answers:
+            self.message_user(request, f"{done}: {len(answers)}.", messages.SUCCESS)
         for text in refusals[:REFUSALS_SHOWN]:
             self.message_user(request, text, messages.ERROR)
         if len(refusals) > REFUSALS_SHOWN:
             left = len(refusals) - REFUSALS_SHOWN
             self.message_user(request, _("%d more were refused.") % left, messages.ERROR)
+        return answers
 
 
 class ReadOnlyAdmin(BaseAdmin):

@@ -13,7 +13,7 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 from django.db.models import F
 
-from cronsched.core.db import is_duplicate
+from cronsched.core.db import insert_each, is_duplicate
 from jobs import schedule
 from jobs.choices import Status, TriggerType
 from jobs.engine.messages import Reason
@@ -105,7 +105,7 @@ def insert_rows(rows: Sequence[JobExecution]) -> list[JobExecution]:
         return []
     try:
         with transaction.atomic():
-            JobExecution.objects.bulk_create(rows)
+            insert_each(rows)
         return list(rows)
     except IntegrityError as error:
         if not is_duplicate(error):

@@ -31,7 +31,7 @@ from typing import Final
 from cronsched import __version__
 from cronsched.core.http.client import AddressPolicy, HttpClient
 from jobs.engine.messages import Delivery, DeliveryResult, Outcome, Reason
-from jobs.engine.transports import TRANSPORTS, Verdict
+from jobs.engine.transports import Line, Verdict, deliver
 from jobs.engine.transports.base import redact
 
 try:
@@ -49,6 +49,11 @@ OnResult = Callable[[DeliveryResult], None]
 # Open files wanted per delivery in flight, and for the rest of the process.
 _FILES_PER_DELIVERY: Final = 2
 _OTHER_FILES: Final = 1024
+# Deliveries begun in one turn of the loop: between two turns it serves those under way, so that a herd
+# passes through instead of piling up in memory.
+_BEGUN_AT_ONCE: Final = 50
+# Deliveries that may wait to be begun: beyond it nothing is claimed, for what is queued is safe.
+_BACKLOG: Final = 500
 # What a cancelled delivery may take to close its connection.
 _CANCEL_S: Final = 5.0
 
@@ -87,14 +92,14 @@ class SenderConfig:
 class _Attempt:
     """One delivery on its way. Settles once, whoever comes first: its task, or the shutdown."""
 
-    __slots__ = ("_clock", "_is_trusted", "_started_s", "delivery", "is_begun", "is_settled", "started_at")
+    __slots__ = ("_clock", "_may_send", "_started_s", "delivery", "is_begun", "is_settled", "started_at")
 
-    def __init__(self, delivery: Delivery, *, clock: Clock, is_trusted: Callable[[], bool]) -> None:
+    def __init__(self, delivery: Delivery, *, clock: Clock, may_send: Callable[[Delivery], bool]) -> None:
         self.delivery = delivery
         self.is_begun = False
         self.is_settled = False
         self._clock = clock
-        self._is_trusted = is_trusted
+        self._may_send = may_send
         self.started_at = clock()
         self._started_s = time.monotonic()
 
@@ -110,17 +115,19 @@ class _Attempt:
 
     async def _send(self, client: HttpClient, user_agent: str) -> Verdict:
         # Asked again by the client when the connection stands; this spares opening one in vain.
-        if not self._is_trusted():
+        if not self._may_send(self.delivery):
             return _NOT_SENT
-        transport = TRANSPORTS[self.delivery.kind]
-        request = transport.build(self.delivery, now=self.started_at, user_agent=user_agent)
-        if isinstance(request, Verdict):
-            return request
-        result = await client.send(request, gate=self._begin)
-        return transport.interpret(self.delivery, result, now=self._clock())
+        line = Line(
+            send=client.send,
+            gate=self._begin,
+            clock=self._clock,
+            started_at=self.started_at,
+            user_agent=user_agent,
+        )
+        return await deliver(self.delivery, line)
 
     def _begin(self) -> bool:
-        self.is_begun = self._is_trusted()
+        self.is_begun = self._may_send(self.delivery)
         return self.is_begun
 
     def cancelled(self) -> Verdict:
@@ -150,6 +157,7 @@ class _Attempt:
             output=verdict.output,
             is_retryable=verdict.is_retryable,
             retry_after_s=verdict.retry_after_s,
+            github_run=verdict.github_run,
         )
 
 
@@ -157,7 +165,8 @@ class Sender:
     """Sends deliveries from a thread of its own. Thread-safe; started and stopped once.
 
     `on_result` is called once per delivery, from the sender's thread, and must be cheap (a queue's
-    `put`); after `stop` it is called from the thread that submits. `clock` gives aware UTC times.
+    `put`); after `stop` it is called from the thread that submits. `clock` gives aware UTC times,
+    `steady` the seconds that `Delivery.send_by` is compared with.
     """
 
     def __init__(
@@ -167,10 +176,12 @@ class Sender:
         on_result: OnResult,
         is_trusted: Callable[[], bool] = lambda: True,
         clock: Clock = utc_now,
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
         self._on_result = on_result
         self._is_trusted = is_trusted
+        self._steady = steady
         self._clock = clock
         self._lock = threading.Lock()
         self._in_flight = 0
@@ -179,6 +190,7 @@ class Sender:
         # Only the loop's thread touches these.
         self._waiting: deque[Delivery] = deque()
         self._running: dict[asyncio.Task[None], _Attempt] = {}
+        self._is_beginning = False
 
     @property
     def in_flight(self) -> int:
@@ -187,7 +199,9 @@ class Sender:
 
     @property
     def free(self) -> int:
-        """How many more can be sent at once. Claim no more than this: the rest would wait here."""
+        """How many more to claim; none while enough wait here to be begun."""
+        if self._in_flight - len(self._running) >= _BACKLOG:
+            return 0
         return max(0, self._config.max_in_flight - self._in_flight)
 
     def start(self) -> None:
@@ -253,14 +267,23 @@ class Sender:
     def _accept(self, deliveries: Sequence[Delivery]) -> None:
         # Never after a stop: `submit` and `stop` post here in the order in which they took the lock.
         self._waiting.extend(deliveries)
-        self._begin_waiting()
+        self._begin_soon()
 
-    def _begin_waiting(self) -> None:
-        while self._waiting and len(self._running) < self._config.max_in_flight:
+    def _begin_soon(self) -> None:
+        if self._waiting and not self._is_beginning:
+            self._is_beginning = True
+            self._loop.call_soon(self._begin_some)
+
+    def _begin_some(self) -> None:
+        self._is_beginning = False
+        room = min(_BEGUN_AT_ONCE, len(self._waiting), self._config.max_in_flight - len(self._running))
+        for _ in range(room):
             attempt = self._attempt(self._waiting.popleft())
             task = self._loop.create_task(self._deliver(attempt))
             self._running[task] = attempt
             task.add_done_callback(self._end)
+        if room:
+            self._begin_soon()
 
     async def _deliver(self, attempt: _Attempt) -> None:
         self._settle(attempt, await attempt.run(self._client, user_agent=self._config.user_agent))
@@ -270,7 +293,7 @@ class Sender:
         # A task that was cancelled before its first step has run no line, and so reported nothing.
         if not attempt.is_settled:
             self._settle(attempt, attempt.unclocked_result(attempt.cancelled()))
-        self._begin_waiting()
+        self._begin_soon()
 
     async def _drain(self, drain_s: float) -> None:
         waiting, self._waiting = self._waiting, deque()
@@ -301,7 +324,11 @@ class Sender:
             self._settle(attempt, attempt.result(_NOT_SENT))
 
     def _attempt(self, delivery: Delivery) -> _Attempt:
-        return _Attempt(delivery, clock=self._clock, is_trusted=self._is_trusted)
+        return _Attempt(delivery, clock=self._clock, may_send=self._may_send)
+
+    def _may_send(self, delivery: Delivery) -> bool:
+        is_in_time = delivery.send_by is None or self._steady() < delivery.send_by
+        return is_in_time and self._is_trusted()
 
     def _settle(self, attempt: _Attempt, result: DeliveryResult) -> None:
         if attempt.is_settled:
@@ -323,17 +350,16 @@ def send_now(
     delivery: Delivery,
     *,
     config: SenderConfig,
-    is_trusted: Callable[[], bool] = lambda: True,
     clock: Clock = utc_now,
 ) -> DeliveryResult:
-    """Send one delivery and wait for its result, for a test run or a Celery worker.
+    """Send one delivery and wait for its result: a test run.
 
     Blocks up to the delivery's timeout. Not to be called from a running event loop.
     """
 
     async def send() -> DeliveryResult:
         async with config.client() as client:
-            attempt = _Attempt(delivery, clock=clock, is_trusted=is_trusted)
+            attempt = _Attempt(delivery, clock=clock, may_send=lambda delivery: True)
             return await attempt.run(client, user_agent=config.user_agent)
 
     return asyncio.run(send())
