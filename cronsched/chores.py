@@ -34,6 +34,7 @@ from jobs.engine.rescue import PATIENCE_S, rescue_stuck
 from jobs.engine.tally import count_closed_hours, recount
 from jobs.engine.tell import sweep_untold
 from jobs.models import ChoreState
+from jobs.services.bulk_upload.staged import delete_old_uploads
 from jobs.services.history import prune_executions
 from jobs.services.maintenance import pull_back, reconcile
 from notifications.digest import daily_edition, send_digests, weekly_edition
@@ -110,10 +111,11 @@ def _rescue(term: Term, now: datetime) -> None:
 
 
 def _flush(term: Term, now: datetime) -> None:
-    """What would only grow: expired tokens, sessions, and the chores' own history."""
+    """What would only grow: expired tokens, sessions, forgotten uploads, and the chores' own history."""
     call_command("flushexpiredtokens", verbosity=0)
     call_command("clearsessions", verbosity=0)
     DjangoJobExecution.objects.filter(run_time__lt=now - CHORE_HISTORY).delete()
+    delete_old_uploads(now=now)
 
 
 def _remind(term: Term, now: datetime) -> None:

@@ -13,8 +13,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
+from cronsched.core.cells import harmless
 from cronsched.core.errors import InvalidInput
-from jobs.services.bulk_upload.columns import harmless
 
 EXAMPLES: Final = 10
 
