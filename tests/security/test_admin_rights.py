@@ -22,7 +22,7 @@ from cronsched.testing.fixtures_admin import Visitor
 from jobs.engine.tell import tell_finished
 from jobs.models import ChoreState, SchedulerLease
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
-from notifications.models import Channel, Message, NotificationPreferences, SlackSettings
+from notifications.models import Channel, EmailOptOut, Message, NotificationPreferences, SlackSettings
 from notifications.tests.factories import NotificationFactory
 from taxonomy.tests.factories import CategoryFactory, TeamFactory
 
@@ -52,6 +52,9 @@ OBJECTS: dict[str, Callable[[User], models.Model]] = {
     "notifications.NotificationPreferences": lambda owner: made(NotificationPreferences, user=owner),
     "notifications.SlackSettings": lambda owner: made(SlackSettings),
     "notifications.Message": lambda owner: mailed(owner),
+    "notifications.EmailOptOut": lambda owner: made(
+        EmailOptOut, address_key="ops@example.com", topic="email_on_job_failure", created_at=NOON
+    ),
 }
 
 
@@ -111,6 +114,7 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
     "notifications.Notification": dict.fromkeys(ROLES, (f"{READ} delete", "list")),
     "notifications.NotificationPreferences": dict.fromkeys(ROLES, (f"{READ} change", "list")),
     "notifications.SlackSettings": {"admin": (f"{READ} change", f"{READ} change")},
+    "notifications.EmailOptOut": {"admin": (READ, "list")},
     "notifications.Message": {"admin": (READ, READ)},
 }
 # The actions that a list offers; a model that is not named has none for anybody.
@@ -125,6 +129,7 @@ ACTIONS: dict[str, dict[str, str]] = {
     },
     "jobs.JobExecution": {"admin": "run_again", "user": "run_again"},
     "notifications.Notification": dict.fromkeys(ROLES, "mark_read delete_selected"),
+    "notifications.EmailOptOut": {"admin": (READ, "list")},
     "notifications.Message": {"admin": "send_again"},
 }
 
