@@ -114,8 +114,8 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
     "notifications.Notification": dict.fromkeys(ROLES, (f"{READ} delete", "list")),
     "notifications.NotificationPreferences": dict.fromkeys(ROLES, (f"{READ} change", "list")),
     "notifications.SlackSettings": {"admin": (f"{READ} change", f"{READ} change")},
-    "notifications.EmailOptOut": {"admin": (READ, "list")},
     "notifications.Message": {"admin": (READ, READ)},
+    "notifications.EmailOptOut": {"admin": (READ, READ)},
 }
 # The actions that a list offers; a model that is not named has none for anybody.
 ACTIONS: dict[str, dict[str, str]] = {
@@ -129,8 +129,8 @@ ACTIONS: dict[str, dict[str, str]] = {
     },
     "jobs.JobExecution": {"admin": "run_again", "user": "run_again"},
     "notifications.Notification": dict.fromkeys(ROLES, "mark_read delete_selected"),
-    "notifications.EmailOptOut": {"admin": (READ, "list")},
     "notifications.Message": {"admin": "send_again"},
+    "notifications.EmailOptOut": {"admin": "subscribe_again"},
 }
 
 
