@@ -71,7 +71,8 @@ def mailed(owner: User) -> models.Model:
     job = JobFactory(created_by=owner, enable_email_notifications=True, consecutive_failures=1)
     with override_settings(MAIL_ENABLED=True):
         tell_finished([ExecutionFactory(job=job, failed=True)], now=NOON)
-    return Message.objects.filter(channel=Channel.EMAIL).latest("id")
+    message: models.Model = Message.objects.filter(channel=Channel.EMAIL).latest("id")
+    return message
 
 
 def timetable() -> models.Model:
