@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.db.models import Case, CharField, Q, QuerySet, Value, When
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
-from django_apscheduler.models import DjangoJob, DjangoJobExecution
+from django_apscheduler.models import DjangoJobExecution
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
 from unfold.decorators import display
 
@@ -17,7 +17,7 @@ from cronsched.core.admin import AdminsOnly, ReadOnlyAdmin
 from cronsched.core.admin_display import badge, moment, preformatted
 from cronsched.core.admin_filters import PeriodFilter
 from cronsched.core.db import DatabaseNow
-from jobs.models import ChoreState, SchedulerLease
+from jobs.models import ChoreRun, ChoreSlot, ChoreState, SchedulerLease
 
 RESULT_COLOURS = {
     DjangoJobExecution.SUCCESS: "success",
@@ -34,6 +34,7 @@ _ALIVE = ~Q(holder="") & Q(expires_at__gt=DatabaseNow())
 class LeaseAdmin(AdminsOnly, ReadOnlyAdmin):
     """The lease, judged by the database's clock, as the schedulers do."""
 
+    empty_text = _("No scheduler has led yet: start one with `manage.py runscheduler`, or ./start.sh.")
     list_display = ("state", "holder", "term", "leads_since", "heartbeat", "expiry")
     list_display_links = None
     fields = list_display
@@ -63,6 +64,7 @@ class LeaseAdmin(AdminsOnly, ReadOnlyAdmin):
 
 @admin.register(ChoreState)
 class ChoreAdmin(AdminsOnly, ReadOnlyAdmin):
+    empty_text = _("The scheduler that leads notes here what each chore did last.")
     list_display = ("name", "health", "started", "success")
     fields = ("name", "health", "started", "success", "error")
     actions = None
@@ -86,10 +88,11 @@ class ChoreAdmin(AdminsOnly, ReadOnlyAdmin):
         return preformatted(obj.last_error)
 
 
-@admin.register(DjangoJob)
+@admin.register(ChoreSlot)
 class ChoreTimetableAdmin(AdminsOnly, ReadOnlyAdmin):
     """django-apscheduler's page without its "run selected", which would run in the web process."""
 
+    empty_text = _("A scheduler that leads writes its chores here: none has led yet.")
     list_display = ("id", "next_run")
     list_display_links = None
     search_fields = ("id",)
@@ -98,12 +101,13 @@ class ChoreTimetableAdmin(AdminsOnly, ReadOnlyAdmin):
     actions = None
 
     @display(description=_("next run"), ordering="next_run_time")
-    def next_run(self, obj: DjangoJob) -> str:
+    def next_run(self, obj: ChoreSlot) -> str:
         return moment(obj.next_run_time, now=clock.now(), seconds=True)
 
 
-@admin.register(DjangoJobExecution)
+@admin.register(ChoreRun)
 class ChoreRunAdmin(AdminsOnly, ReadOnlyAdmin):
+    empty_text = _("The chores of the scheduler that leads are listed here for two days.")
     list_display = ("started", "chore", "result", "duration")
     list_filter = (
         ("status", ChoicesDropdownFilter),
@@ -115,17 +119,17 @@ class ChoreRunAdmin(AdminsOnly, ReadOnlyAdmin):
     actions = None
 
     @display(description=_("started"), ordering="run_time")
-    def started(self, obj: DjangoJobExecution) -> str:
+    def started(self, obj: ChoreRun) -> str:
         return moment(obj.run_time, now=clock.now(), seconds=True)
 
     @display(description=_("chore"), ordering="job")
-    def chore(self, obj: DjangoJobExecution) -> str:
+    def chore(self, obj: ChoreRun) -> str:
         return str(obj.job_id)
 
     @display(description=_("result"), ordering="status")
-    def result(self, obj: DjangoJobExecution) -> str:
+    def result(self, obj: ChoreRun) -> str:
         return badge(obj.status, obj.status, colours=RESULT_COLOURS)
 
     @display(description=_("traceback"))
-    def traceback_text(self, obj: DjangoJobExecution) -> str:
+    def traceback_text(self, obj: ChoreRun) -> str:
         return preformatted(obj.traceback or "")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from jobs.models.chores import ChoreRun, ChoreSlot
 from jobs.models.execution import JobExecution, UntoldRun
 from jobs.models.job import Job
 from jobs.models.lease import ChoreState, SchedulerLease, SchedulerStandby
@@ -7,6 +8,8 @@ from jobs.models.tally import RunTally, TallyMark
 from jobs.models.upload import JobUpload, UploadPhase
 
 __all__ = [
+    "ChoreRun",
+    "ChoreSlot",
     "ChoreState",
     "Job",
     "JobExecution",
