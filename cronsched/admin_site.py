@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
@@ -24,6 +24,7 @@ from unfold.sites import UnfoldAdminSite
 from accounts import roles
 from accounts.login import InvalidCredentials, sign_in
 from accounts.services import change_password
+from accounts.viewing_page import viewing_page
 from cronsched.core import clock
 from cronsched.core.admin import BaseAdmin
 from cronsched.core.api.address import client_address
@@ -37,11 +38,10 @@ EMAIL_MAX = 120
 class SignInForm(AuthenticationForm):  # type: ignore[misc]
     """By username or e-mail address; the backend tells which it is."""
 
-    error_messages = {
+    # Django's own words are of a staff account, and of upper and lower case, which a name here has not.
+    error_messages: ClassVar[dict[str, Any]] = {
         **AuthenticationForm.error_messages,
-        "invalid_login": _(
-            "No active account has this name and password. Upper and lower case matter in the password."
-        ),
+        "invalid_login": _("The name and the password do not belong together, or the account is not active."),
     }
 
     def __init__(self, request: HttpRequest | None = None, *args: Any, **kwargs: Any) -> None:
@@ -105,11 +105,16 @@ class AdminSite(UnfoldAdminSite):  # type: ignore[misc]
         return {**super().each_context(request), "unread_count": lambda: _unread(request)}
 
     def get_urls(self) -> list[Any]:
-        return [
+        own = [
             path("home/", self.admin_view(self.home), name="home"),
+            path("language-and-time/", self.admin_view(self.viewing), name="viewing"),
             path("hide-guide/", self.admin_view(require_POST(hide_guide)), name="hide_guide"),
-            *super().get_urls(),
         ]
+        return [*own, *super().get_urls()]
+
+    def viewing(self, request: HttpRequest) -> HttpResponse:
+        request.current_app = self.name
+        return viewing_page(request, self.each_context(request))
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         context = {
@@ -188,5 +193,6 @@ def account_links(request: HttpRequest) -> list[dict[str, str]]:
     profile = reverse("admin:accounts_user_change", args=[request.user.pk])
     return [
         {"title": gettext("My profile"), "link": profile},
+        {"title": gettext("Language and time"), "link": reverse("admin:viewing")},
         {"title": gettext("Change password"), "link": reverse("admin:password_change")},
     ]

@@ -98,6 +98,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.viewing.ViewingMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -263,6 +264,9 @@ if MAIL_ENABLED and not EMAIL_HOST:
 # ---- the rest -------------------------------------------------------------------------------
 
 LANGUAGE_CODE = "en"
+# What people may choose for the admin site (accounts.viewing); the API, mail and Slack speak English.
+LANGUAGES = [("en", "English"), ("ja", "日本語")]
+LOCALE_PATHS = [BASE_DIR / "cronsched" / "locale"]
 TIME_ZONE = SCHEDULER_TIMEZONE
 USE_TZ = True
 USE_I18N = True

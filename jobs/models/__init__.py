@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from jobs.models.chores import ChoreRun, ChoreSlot
 from jobs.models.execution import JobExecution, UntoldRun
+from jobs.models.github import GitHubRun, GitHubToken
 from jobs.models.job import Job
 from jobs.models.lease import ChoreState, SchedulerLease, SchedulerStandby
 from jobs.models.tally import RunTally, TallyMark
@@ -11,6 +12,8 @@ __all__ = [
     "ChoreRun",
     "ChoreSlot",
     "ChoreState",
+    "GitHubRun",
+    "GitHubToken",
     "Job",
     "JobExecution",
     "JobUpload",

@@ -80,6 +80,8 @@ class Outcome:
     job: Job | None = None
     changes: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     error: str = ""
+    # The error's messages by field, where fields are at fault.
+    details: Mapping[str, Sequence[str]] = field(default_factory=dict)
     edit: Edit | None = None
 
 
@@ -273,16 +275,17 @@ def _judge(entry: Entry, known: _Known, upload: Upload) -> Outcome:
     if entry.fault:
         return _failed(entry, entry.fault)
     job = known.jobs.get(name_key(entry.name))
-    may_change = (
-        job is None or upload.by is None or may_change_job(upload.by, created_by_id=job.created_by_id)
-    )
+    if job is not None and not _may_change(job, upload.by):
+        return _failed(entry, _NOT_OWN)
     try:
         clean = clean_job(_data(entry, job, upload), instance=job, now=upload.now, lookups=known)
-        if clean and not may_change:
-            return _failed(entry, _NOT_OWN)
         return _applied(entry, job, clean, upload)
     except InvalidInput as error:
-        return _failed(entry, error.message if may_change else _NOT_OWN)
+        return _failed(entry, error.message, error.details)
+
+
+def _may_change(job: Job, by: User | None) -> bool:
+    return by is None or may_change_job(by, created_by_id=job.created_by_id)
 
 
 def _data(entry: Entry, job: Job | None, upload: Upload) -> Mapping[str, Any]:
@@ -315,8 +318,8 @@ def _applied(entry: Entry, job: Job | None, clean: Mapping[str, Any], upload: Up
     return _outcome(entry, Action.UPDATED, job=job, changes=edit.changes, edit=edit)
 
 
-def _failed(entry: Entry, error: str) -> Outcome:
-    return _outcome(entry, Action.FAILED, error=error)
+def _failed(entry: Entry, error: str, details: Mapping[str, Sequence[str]] | None = None) -> Outcome:
+    return _outcome(entry, Action.FAILED, error=error, details=details or {})
 
 
 def _outcome(entry: Entry, action: Action, **values: Any) -> Outcome:
