@@ -52,8 +52,8 @@ NAVIGATION = [
         _page(_("History of changes"), "manage_history", "accounts_auditentry", _ADMINS_ONLY),
         _page(_("Scheduler"), "monitor_heart", "jobs_schedulerlease", _ADMINS_ONLY),
         _page(_("Chores"), "cleaning_services", "jobs_chorestate", _ADMINS_ONLY),
-        _page(_("Chore timetable"), "calendar_clock", "jobs_choreslot", _ADMINS_ONLY),
-        _page(_("Chore runs"), "list_alt", "jobs_chorerun", _ADMINS_ONLY),
+        _page(_("Chore timetable"), "calendar_clock", "django_apscheduler_djangojob", _ADMINS_ONLY),
+        _page(_("Chore runs"), "list_alt", "django_apscheduler_djangojobexecution", _ADMINS_ONLY),
         _page(_("Failed sign-ins"), "lock", "accounts_loginfailure", _ADMINS_ONLY),
     ),
 ]

@@ -57,6 +57,7 @@ class RestoreMixin:
         context = {
             **self.admin_site.each_context(request),  # type: ignore[attr-defined]
             "title": _("Restore an earlier version"),
+            "opts": self.opts,  # type: ignore[attr-defined]
             "object": job,
             "entry": entry,
             "rows": [_row(field, version, chosen, faults) for field in version.differences],

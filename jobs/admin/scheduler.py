@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.db.models import Case, CharField, Q, QuerySet, Value, When
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
-from django_apscheduler.models import DjangoJobExecution
+from django_apscheduler.models import DjangoJob, DjangoJobExecution
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
 from unfold.decorators import display
 
@@ -17,7 +17,7 @@ from cronsched.core.admin import AdminsOnly, ReadOnlyAdmin
 from cronsched.core.admin_display import badge, moment, preformatted
 from cronsched.core.admin_filters import PeriodFilter
 from cronsched.core.db import DatabaseNow
-from jobs.models import ChoreRun, ChoreSlot, ChoreState, SchedulerLease
+from jobs.models import ChoreState, SchedulerLease
 
 # Their pages are called by these. The models are another package's, which calls them "django jobs".
 for _model, _one, _many in (
@@ -95,7 +95,7 @@ class ChoreAdmin(AdminsOnly, ReadOnlyAdmin):
         return preformatted(obj.last_error)
 
 
-@admin.register(ChoreSlot)
+@admin.register(DjangoJob)
 class ChoreTimetableAdmin(AdminsOnly, ReadOnlyAdmin):
     """django-apscheduler's page without its "run selected", which would run in the web process."""
 
@@ -108,11 +108,11 @@ class ChoreTimetableAdmin(AdminsOnly, ReadOnlyAdmin):
     actions = None
 
     @display(description=_("next run"), ordering="next_run_time")
-    def next_run(self, obj: ChoreSlot) -> str:
+    def next_run(self, obj: DjangoJob) -> str:
         return moment(obj.next_run_time, now=clock.now(), seconds=True)
 
 
-@admin.register(ChoreRun)
+@admin.register(DjangoJobExecution)
 class ChoreRunAdmin(AdminsOnly, ReadOnlyAdmin):
     empty_text = _("The chores of the scheduler that leads are listed here for two days.")
     list_display = ("started", "chore", "result", "duration")
@@ -126,17 +126,17 @@ class ChoreRunAdmin(AdminsOnly, ReadOnlyAdmin):
     actions = None
 
     @display(description=_("started"), ordering="run_time")
-    def started(self, obj: ChoreRun) -> str:
+    def started(self, obj: DjangoJobExecution) -> str:
         return moment(obj.run_time, now=clock.now(), seconds=True)
 
     @display(description=_("chore"), ordering="job")
-    def chore(self, obj: ChoreRun) -> str:
+    def chore(self, obj: DjangoJobExecution) -> str:
         return str(obj.job_id)
 
     @display(description=_("result"), ordering="status")
-    def result(self, obj: ChoreRun) -> str:
+    def result(self, obj: DjangoJobExecution) -> str:
         return badge(obj.status, obj.status, colours=RESULT_COLOURS)
 
     @display(description=_("traceback"))
-    def traceback_text(self, obj: ChoreRun) -> str:
+    def traceback_text(self, obj: DjangoJobExecution) -> str:
         return preformatted(obj.traceback or "")

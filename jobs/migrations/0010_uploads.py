@@ -9,39 +9,11 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('django_apscheduler', '0009_djangojobexecution_unique_job_executions'),
         ('jobs', '0008_scheduler_health'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
-        migrations.CreateModel(
-            name='ChoreRun',
-            fields=[
-            ],
-            options={
-                'verbose_name': 'chore run',
-                'verbose_name_plural': 'chore runs',
-                'ordering': ('-run_time',),
-                'proxy': True,
-                'indexes': [],
-                'constraints': [],
-            },
-            bases=('django_apscheduler.djangojobexecution',),
-        ),
-        migrations.CreateModel(
-            name='ChoreSlot',
-            fields=[
-            ],
-            options={
-                'verbose_name': 'chore in the timetable',
-                'verbose_name_plural': 'chore timetable',
-                'proxy': True,
-                'indexes': [],
-                'constraints': [],
-            },
-            bases=('django_apscheduler.djangojob',),
-        ),
         migrations.CreateModel(
             name='JobUpload',
             fields=[

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from jobs.models.chores import ChoreRun, ChoreSlot
 from jobs.models.execution import JobExecution, UntoldRun
 from jobs.models.github import GitHubRun, GitHubToken
 from jobs.models.job import Job
@@ -9,8 +8,6 @@ from jobs.models.tally import RunTally, TallyMark
 from jobs.models.upload import JobUpload, UploadPhase
 
 __all__ = [
-    "ChoreRun",
-    "ChoreSlot",
     "ChoreState",
     "GitHubRun",
     "GitHubToken",

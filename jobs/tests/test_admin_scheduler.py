@@ -8,15 +8,15 @@ from django_apscheduler.models import DjangoJob, DjangoJobExecution
 
 from cronsched.core import clock
 from cronsched.core.db import database_now
-from jobs.models import ChoreRun, ChoreSlot, ChoreState, SchedulerLease
+from jobs.models import ChoreState, SchedulerLease
 
 pytestmark = pytest.mark.django_db
 
 PAGES = [
     "jobs_schedulerlease",
     "jobs_chorestate",
-    "jobs_choreslot",
-    "jobs_chorerun",
+    "django_apscheduler_djangojob",
+    "django_apscheduler_djangojobexecution",
 ]
 
 
@@ -27,8 +27,8 @@ def rows():
     return {
         "jobs_schedulerlease": SchedulerLease.objects.create(holder="host:1"),
         "jobs_chorestate": ChoreState.objects.create(name="prune", last_error="<script>boom</script>"),
-        "jobs_choreslot": job,
-        "jobs_chorerun": DjangoJobExecution.objects.create(
+        "django_apscheduler_djangojob": job,
+        "django_apscheduler_djangojobexecution": DjangoJobExecution.objects.create(
             job=job, status=DjangoJobExecution.ERROR, run_time=now, traceback="<script>boom</script>"
         ),
     }
@@ -64,7 +64,7 @@ def test_the_lease_is_judged_by_the_databases_clock(admin_site, expires_in_s, ho
 
 
 def test_nothing_runs_a_chore_in_the_web_process(admin_site, rows):
-    for model in (ChoreSlot, ChoreRun):
+    for model in (DjangoJob, DjangoJobExecution):
         page = admin.site.get_model_admin(model)
         request = admin_site.open("index").wsgi_request
         assert "run_selected_jobs" not in page.get_actions(request)

@@ -14,7 +14,9 @@ from django.db import models
 from django.urls import reverse
 from django_apscheduler.models import DjangoJob, DjangoJobExecution
 
-from accounts.models import LoginFailure, User
+from accounts.audit import record
+from accounts.choices import AuditKind
+from accounts.models import AuditEntry, LoginFailure, User
 from accounts.tests.factories import UserFactory
 from cronsched.testing.fixtures_admin import Visitor
 from jobs.models import ChoreState, SchedulerLease
@@ -30,6 +32,7 @@ ROLES = ("admin", "user", "viewer")
 OBJECTS: dict[str, Callable[[User], models.Model]] = {
     "accounts.User": lambda owner: owner,
     "accounts.LoginFailure": lambda owner: made(LoginFailure, key="a" * 64, count=3, resets_at=NOON),
+    "accounts.AuditEntry": lambda owner: change_of(owner),
     "taxonomy.JobCategory": lambda owner: CategoryFactory(),
     "taxonomy.PicTeam": lambda owner: TeamFactory(),
     "jobs.Job": lambda owner: JobFactory(created_by=owner),
@@ -51,6 +54,7 @@ OBJECTS: dict[str, Callable[[User], models.Model]] = {
         next_attempt_at=NOON,
         created_at=NOON,
         message_id="m",
+        queued_at=NOON,
     ),
 }
 
@@ -58,6 +62,13 @@ OBJECTS: dict[str, Callable[[User], models.Model]] = {
 def made(model: Any, **values: Any) -> models.Model:
     row: models.Model = model.objects.get_or_create(**values)[0]
     return row
+
+
+def change_of(user: User) -> models.Model:
+    """A line of the history; of jobs, everybody reads them: accounts/tests/test_admin_history.py."""
+    record(kind=AuditKind.USER, object_id=user.pk, name="u", action="updated", by=user, now=NOON, via="admin")
+    entry: models.Model = AuditEntry.objects.about(AuditKind.USER, user.pk).first()
+    return entry
 
 
 def timetable() -> models.Model:
@@ -75,6 +86,7 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
         "viewer": ("open history change", ""),
     },
     "accounts.LoginFailure": {"admin": (READ, READ)},
+    "accounts.AuditEntry": {"admin": (READ, READ)},
     "taxonomy.JobCategory": {
         "admin": (f"{READ} add change", f"{READ} add change"),
         "user": (READ, READ),
@@ -111,6 +123,7 @@ ACTIONS: dict[str, dict[str, str]] = {
         "admin": "enable disable run_now hand_over delete_selected",
         "user": "enable disable run_now delete_selected",
     },
+    "jobs.JobExecution": {"admin": "run_again", "user": "run_again"},
     "notifications.Notification": dict.fromkeys(ROLES, "mark_read delete_selected"),
     "notifications.Message": {"admin": "send_again"},
 }
