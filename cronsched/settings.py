@@ -305,6 +305,7 @@ METRICS_TOKEN = env.text("METRICS_TOKEN")
 METRICS_PORT = env.integer("METRICS_PORT", 0, low=0, high=65535)
 METRICS_HOST = env.text("METRICS_HOST", "127.0.0.1")
 
+DEFAULT_EXCEPTION_REPORTER_FILTER = "cronsched.core.error_reports.ReportFilter"
 LOG_LEVEL = (env.text("LOG_LEVEL") or "INFO").upper()
 if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
     raise ImproperlyConfigured(f"LOG_LEVEL={LOG_LEVEL!r}: use DEBUG, INFO, WARNING, ERROR or CRITICAL.")
