@@ -60,7 +60,7 @@ MESSAGE_COLOURS = {
 
 @admin.register(Notification)
 class NotificationAdmin(ReadOnlyAdmin):
-    list_display = ("title", "type_label", "is_read", "count", "created")
+    list_display = ("headline", "type_label", "is_read", "count", "created")
     list_filter = (
         ("is_read", BooleanRadioFilter),
         ("type", ChoicesDropdownFilter),
@@ -69,14 +69,14 @@ class NotificationAdmin(ReadOnlyAdmin):
     search_fields = ("title", "message")
     actions = ("mark_read", "delete_selected")
     fields = (
-        "title",
+        "headline",
         "type_label",
-        "message",
+        "words",
         ("job", "execution"),
         ("created", "count"),
         ("is_read", "read_at"),
     )
-    readonly_fields = ("type_label", "job", "execution", "created")
+    readonly_fields = ("headline", "type_label", "words", "job", "execution", "created")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Notification]:
         own: QuerySet[Notification] = Notification.objects.of(request.user)
@@ -90,6 +90,14 @@ class NotificationAdmin(ReadOnlyAdmin):
         ids = list(queryset.values_list("pk", flat=True))
         count = mark_read(user=request.user, ids=ids, now=clock.now())
         self.message_user(request, gettext("Marked as read: %d.") % count, messages.SUCCESS)
+
+    @display(description=_("title"), ordering="title")
+    def headline(self, obj: Notification) -> str:
+        return said(obj.title)
+
+    @display(description=_("message"))
+    def words(self, obj: Notification) -> str:
+        return said(obj.message)
 
     @display(description=_("type"), ordering="type")
     def type_label(self, obj: Notification) -> str:
