@@ -26,6 +26,7 @@ from cronsched.core.admin import ReadOnlyAdmin
 from cronsched.core.admin_display import EMPTY, badge, moment
 from cronsched.core.admin_export import CHUNK, CsvExport
 from cronsched.core.admin_filters import PeriodFilter
+from cronsched.core.said import said
 
 COLOURS = {
     AuditAction.CREATED.value: "success",
@@ -146,7 +147,7 @@ class AuditAdmin(CsvExport, ReadOnlyAdmin):
 
     @display(description=_("note"))
     def note_text(self, obj: AuditEntry) -> str:
-        return obj.note or EMPTY
+        return said(obj.note) or EMPTY
 
 
 def _changes_html(entry: AuditEntry, limit: int | None = None) -> str:
