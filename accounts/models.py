@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn, Self
+from uuid import UUID
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.hashers import make_password
@@ -11,8 +12,9 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from accounts import hashers
+from accounts.choices import AuditAction, AuditKind, Via
 from accounts.roles import Role, is_admin
-from cronsched.core.models import KeyField, Timestamped
+from cronsched.core.models import KeyField, Timestamped, uuid7
 from cronsched.core.text import clean_name, name_key
 
 
@@ -169,3 +171,73 @@ class LoginFailure(models.Model):
 
     def __str__(self) -> str:
         return f"{self.key}: {self.count}"
+
+
+class AppendOnly(TypeError):
+    """The history of changes is written once: nothing in the product changes or deletes a line of it."""
+
+
+class AuditQuerySet(models.QuerySet["AuditEntry"]):
+    def about(self, kind: str, object_id: UUID | str) -> Self:
+        return self.filter(kind=kind, object_id=str(object_id))
+
+    def update(self, **kwargs: Any) -> NoReturn:
+        raise AppendOnly("An entry of the history of changes stays as it was written.")
+
+    def delete(self) -> NoReturn:
+        raise AppendOnly("The history of changes is kept for ever.")
+
+
+class AuditEntry(models.Model):
+    """One change: who did what to which object, when and which way. Written by `accounts.audit` alone."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    at = models.DateTimeField(_("when"))
+    # No constraint in the database: somebody who is deleted while they change something stops neither.
+    # Whoever is deleted leaves their name below; Django empties this.
+    actor = models.ForeignKey(
+        User,
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+        verbose_name=_("who"),
+    )
+    # As it was then; "scheduler" or "command" where it was nobody.
+    actor_name = models.CharField(_("who"), max_length=80)
+    via = KeyField(_("by way of"), max_length=20, choices=Via.choices)
+    kind = KeyField(_("kind"), max_length=20, choices=AuditKind.choices)
+    object_id = KeyField(_("id"), max_length=36)
+    object_name = models.CharField(_("name"), max_length=255)
+    action = KeyField(_("action"), max_length=20, choices=AuditAction.choices)
+    # Field -> [old, new], by the names that the API has for them, secrets masked (cronsched.core.masking).
+    changes = models.JSONField(_("changes"), default=dict)
+    note = models.TextField(_("note"), blank=True, default="")
+
+    objects: ClassVar[models.Manager[Any]] = AuditQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("change")
+        verbose_name_plural = _("changes")
+        ordering = ("-at", "-id")
+        indexes = (
+            # The page of an object.
+            models.Index(fields=["kind", "object_id", "-at", "-id"], name="audit_by_object"),
+            # What somebody did; Django's own look-up when a user is deleted.
+            models.Index(fields=["actor", "-at", "-id"], name="audit_by_actor"),
+            # The list, whole and by kind.
+            models.Index(fields=["-at", "-id"], name="audit_newest"),
+            models.Index(fields=["kind", "-at", "-id"], name="audit_by_kind"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.object_name} {self.get_action_display()}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self._state.adding:
+            raise AppendOnly("An entry of the history of changes stays as it was written.")
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise AppendOnly("The history of changes is kept for ever.")

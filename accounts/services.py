@@ -14,6 +14,8 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 
+from accounts import audit
+from accounts.choices import AuditAction, AuditKind
 from accounts.models import JOBS_TABLE_COLUMNS, UiPreferences, User
 from accounts.roles import Role
 from accounts.signals import user_changed
@@ -37,7 +39,14 @@ class UserUpdate:
 @retry_conflicts
 @transaction.atomic
 def register_user(
-    *, username: str, email: str, password: str, role: str = Role.VIEWER, by: User | None, now: datetime
+    *,
+    username: str,
+    email: str,
+    password: str,
+    role: str = Role.VIEWER,
+    by: User | None,
+    now: datetime,
+    via: str = "api",
 ) -> User:
     """A new active user. InvalidInput names each bad field; Conflict where the name or address is taken."""
     clean = clean_fields({"username": username, "email": email, "password": password, "role": role})
@@ -45,13 +54,15 @@ def register_user(
     user = User(username=clean["username"], email=clean["email"], role=clean["role"])
     user.set_password(clean["password"])
     _save(user)
-    _tell("created", user, by, now)
+    _tell("created", user, by, now, via=via)
     return user
 
 
 @retry_conflicts
 @transaction.atomic
-def update_user(user: User, *, changes: Mapping[str, Any], by: User | None, now: datetime) -> UserUpdate:
+def update_user(
+    user: User, *, changes: Mapping[str, Any], by: User | None, now: datetime, via: str = "api"
+) -> UserUpdate:
     """Set what `changes` names of UPDATABLE; other keys are ignored, and none at all is refused."""
     known = {field: changes[field] for field in UPDATABLE if field in changes}
     if not known:
@@ -67,24 +78,24 @@ def update_user(user: User, *, changes: Mapping[str, Any], by: User | None, now:
         _refuse_taken(email=clean["email"], except_for=current)
     _apply(current, clean, now)
     changed = {field: (before[field], clean[field]) for field in clean if before[field] != clean[field]}
-    _tell("updated", current, by, now, changed)
+    _tell("updated", current, by, now, changed, via=via)
     return UserUpdate(user=current, updated_fields=list(known))
 
 
-def change_password(user: User, *, password: str, by: User | None, now: datetime) -> User:
+def change_password(user: User, *, password: str, by: User | None, now: datetime, via: str = "api") -> User:
     """A new password; every token issued before it ends."""
-    return update_user(user, changes={"password": password}, by=by, now=now).user
+    return update_user(user, changes={"password": password}, by=by, now=now, via=via).user
 
 
 @retry_conflicts
 @transaction.atomic
-def delete_user(user: User, *, by: User | None, now: datetime) -> None:
+def delete_user(user: User, *, by: User | None, now: datetime, via: str = "api") -> None:
     """Remove the user; their jobs stay, without an owner."""
     if by is not None and by.pk == user.pk:
         raise InvalidInput("Ask another admin to do it.", error="Cannot delete your own account")
     current = _lock(user)
     _refuse_last_admin(current)
-    _tell("deleted", current, by, now)
+    _tell("deleted", current, by, now, via=via)
     current.delete()
 
 
@@ -99,13 +110,19 @@ def ensure_admin(*, username: str, email: str, password: str | None, now: dateti
     user = User.objects.filter(username_key=name_key(username)).first()
     if user is None:
         created = register_user(
-            username=username, email=email, password=password or "", role=Role.ADMIN, by=None, now=now
+            username=username,
+            email=email,
+            password=password or "",
+            role=Role.ADMIN,
+            by=None,
+            now=now,
+            via="command",
         )
         return created, True
     changes: dict[str, Any] = {"role": Role.ADMIN.value, "is_active": True, "email": email}
     if password is not None:
         changes["password"] = password
-    return update_user(user, changes=changes, by=None, now=now).user, False
+    return update_user(user, changes=changes, by=None, now=now, via="command").user, False
 
 
 def jobs_table_columns(user: User) -> dict[str, bool]:
@@ -221,7 +238,12 @@ def _tell(
     by: User | None,
     now: datetime,
     changes: Mapping[str, tuple[Any, Any]] | None = None,
+    *,
+    via: str,
 ) -> None:
+    """Write it to the history, and tell the other apps. An update that changed nothing is none."""
+    if changes or action != "updated":
+        _record(action, user, by, now, changes or {}, via)
     shown = {
         field: ("***", "***") if field == "password" else values for field, values in (changes or {}).items()
     }
@@ -235,3 +257,37 @@ def _tell(
         now=now,
         changes=shown,
     )
+
+
+def _record(
+    action: str, user: User, by: User | None, now: datetime, changes: audit.Changes, via: str
+) -> None:
+    if action == "created":
+        changes = audit.filled(_shown(user))
+    elif action == "deleted":
+        changes = audit.emptied(_shown(user))
+    else:
+        action = _named(changes)
+    audit.record(
+        kind=AuditKind.USER,
+        object_id=user.pk,
+        name=user.username,
+        action=action,
+        changes=changes,
+        by=by,
+        now=now,
+        via=via,
+    )
+
+
+def _shown(user: User) -> dict[str, Any]:
+    return {field: getattr(user, field) for field in ("username", "email", "role", "is_active")}
+
+
+def _named(changes: audit.Changes) -> str:
+    """What an update is called: by the weightiest thing it changed."""
+    if "is_active" in changes:
+        return AuditAction.ENABLED if changes["is_active"][1] else AuditAction.DISABLED
+    if "role" in changes:
+        return AuditAction.ROLE
+    return AuditAction.PASSWORD if "password" in changes else AuditAction.UPDATED

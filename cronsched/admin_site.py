@@ -12,7 +12,9 @@ from django.core.paginator import InvalidPage
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.http.response import HttpResponseBase
-from django.urls import reverse
+from django.shortcuts import render
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.forms import AdminOwnPasswordChangeForm, AuthenticationForm
@@ -68,7 +70,13 @@ class OwnPasswordForm(AdminOwnPasswordChangeForm):  # type: ignore[misc]
         cleaned: dict[str, Any] = super().clean()
         if not self.errors:
             try:
-                change_password(self.user, password=cleaned["new_password1"], by=self.user, now=clock.now())
+                change_password(
+                    self.user,
+                    password=cleaned["new_password1"],
+                    by=self.user,
+                    now=clock.now(),
+                    via="admin",
+                )
             except DomainError as refusal:
                 raise forms.ValidationError(refusal.message) from None
         return cleaned
@@ -82,6 +90,18 @@ class AdminSite(UnfoldAdminSite):  # type: ignore[misc]
     site_url = None
     index_title = _("Home")
     login_form = SignInForm
+
+    def get_urls(self) -> list[Any]:
+        return [path("home/", self.admin_view(self.home), name="home"), *super().get_urls()]
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        context = {"home": _home(request), "is_fullwidth": "1", **(extra_context or {})}
+        answer: TemplateResponse = super().index(request, context)
+        return answer
+
+    def home(self, request: HttpRequest) -> HttpResponse:
+        """The content of the home page alone, which the page fetches to stay up to date."""
+        return render(request, "admin/home/content.html", {"home": _home(request)})
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         response: HttpResponse = super().login(request, extra_context)
@@ -119,6 +139,13 @@ class AdminSite(UnfoldAdminSite):  # type: ignore[misc]
             extra_context={**self.each_context(request), **(extra_context or {})},
         )
         return view(request)
+
+
+def _home(request: HttpRequest) -> dict[str, Any]:
+    # Imported here: pages register themselves at this site, which must be whole before.
+    from jobs.admin.home import home_context
+
+    return home_context(request)
 
 
 def may_manage(request: HttpRequest) -> bool:

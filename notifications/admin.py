@@ -30,6 +30,7 @@ from notifications.engine.slack import build_post
 from notifications.engine.words import title_of
 from notifications.models import (
     Channel,
+    EmailOptOut,
     Message,
     MessageState,
     Notification,
@@ -45,6 +46,7 @@ from notifications.services.slack_settings import (
     update_slack_settings,
 )
 from notifications.services.slack_test import send_slack_test
+from notifications.unsubscribe import WORDS, subscribe_again
 
 MESSAGE_COLOURS = {
     MessageState.QUEUED.value: "primary",
@@ -155,7 +157,7 @@ class NotificationPreferencesAdmin(OneRowAdmin, ServiceAdmin):
         return get_preferences(request.user)
 
     def update(self, request: HttpRequest, obj: Any, data: dict[str, Any]) -> NotificationPreferences:
-        return update_preferences(obj.user, changes=data, now=clock.now())
+        return update_preferences(obj.user, changes=data, now=clock.now(), by=actor(request), via="admin")
 
 
 class SlackForm(ServiceForm):
@@ -185,7 +187,7 @@ class SlackSettingsAdmin(AdminsOnly, OneRowAdmin, ServiceAdmin):
         return get_slack_settings()
 
     def update(self, request: HttpRequest, obj: Any, data: dict[str, Any]) -> SlackSettings:
-        return update_slack_settings(data=data, by=request.user, now=clock.now())
+        return update_slack_settings(data=data, by=request.user, now=clock.now(), via="admin")
 
     def get_urls(self) -> list[Any]:
         name = "notifications_slacksettings_test"
@@ -274,3 +276,29 @@ class MessageAdmin(AdminsOnly, ReadOnlyAdmin):
         if obj.channel == Channel.EMAIL:
             return preformatted(str(build_mail(obj).body))
         return preformatted(json.dumps(build_post(obj), indent=2, ensure_ascii=False))
+
+
+@admin.register(EmailOptOut)
+class EmailOptOutAdmin(AdminsOnly, ReadOnlyAdmin):
+    """Addresses that were unsubscribed by the link of a mail, and the way back."""
+
+    list_display = ("address_key", "about", "created")
+    list_filter = (("created_at", PeriodFilter),)
+    search_fields = ("address_key",)
+    actions = ("subscribe_again",)
+    fields = ("address_key", "about", "created")
+    readonly_fields = ("about", "created")
+
+    @admin.action(description=_("Subscribe again"))
+    def subscribe_again(self, request: HttpRequest, queryset: QuerySet[EmailOptOut]) -> None:
+        ids = list(queryset.values_list("pk", flat=True))
+        count = subscribe_again(ids=ids, by=actor(request), now=clock.now())
+        self.message_user(request, gettext("Subscribed again: %d.") % count, messages.SUCCESS)
+
+    @display(description=_("no mail about"), ordering="topic")
+    def about(self, obj: EmailOptOut) -> str:
+        return WORDS.get(obj.topic, obj.topic)
+
+    @display(description=_("since"), ordering="created_at")
+    def created(self, obj: EmailOptOut) -> str:
+        return moment(obj.created_at, now=clock.now())

@@ -81,11 +81,13 @@ class CategoryAdmin(TaxonAdmin):
 
     def create(self, request: HttpRequest, data: dict[str, Any]) -> JobCategory:
         return services.create_category(
-            name=data.get("name", ""), slug=data.get("slug"), by=actor(request), now=clock.now()
+            name=data.get("name", ""), slug=data.get("slug"), by=actor(request), now=clock.now(), via="admin"
         )
 
     def update(self, request: HttpRequest, obj: Any, data: dict[str, Any]) -> JobCategory:
-        return services.update_category(obj, data=data, by=actor(request), now=clock.now()).category
+        return services.update_category(
+            obj, data=data, by=actor(request), now=clock.now(), via="admin"
+        ).category
 
 
 @admin.register(PicTeam)
@@ -106,7 +108,8 @@ class TeamAdmin(TaxonAdmin):
             slug=data.get("slug"),
             by=actor(request),
             now=clock.now(),
+            via="admin",
         )
 
     def update(self, request: HttpRequest, obj: Any, data: dict[str, Any]) -> PicTeam:
-        return services.update_team(obj, data=data, by=actor(request), now=clock.now()).pic_team
+        return services.update_team(obj, data=data, by=actor(request), now=clock.now(), via="admin").pic_team

@@ -7,6 +7,7 @@ here and nowhere else.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from typing import Any, ClassVar
@@ -95,9 +96,25 @@ class ServiceForm(forms.ModelForm):  # type: ignore[type-arg]
             return
         details = self.refusal.details or {"": [in_words(self.refusal)]}
         for key, texts in details.items():
-            name = self.aliases.get(key, key)
+            name = self.field_of(key)
             for text in texts:
-                self.add_error(name if name in self.fields else None, text)
+                self.add_error(name if name in self.fields else None, self.in_form_words(key, text))
+
+    def field_of(self, key: str) -> str:
+        """The form's field for the service's name of one."""
+        return self.aliases.get(key, key)
+
+    def in_form_words(self, key: str, text: str) -> str:
+        """The service's sentence with the names of fields as the form has them: "End date is required." """
+        names = {**{name: name for name in self.fields}, **self.aliases}
+        labels = {
+            api: str(self.fields[name].label or name) for api, name in names.items() if name in self.fields
+        }
+        spelled = [name for name in labels if "_" in name or text.startswith((f"{name} ", f"{name}:"))]
+        if not spelled:
+            return text
+        pattern = rf"\b({'|'.join(map(re.escape, spelled))})\b"
+        return re.sub(pattern, lambda found: labels[found[1]], text)
 
     def typed(self) -> dict[str, Any]:
         """What the service is to judge: for a new row all that was filled in, else what was changed."""
@@ -144,6 +161,9 @@ class BaseAdmin(ModelAdmin):  # type: ignore[misc]
     # "Select all 1,000" is one click away from running all of them; a page at a time is enough.
     list_disable_select_all = True
     empty_value_display = "–"
+    # What an empty list says to do first, and a link (its words, its address by name) to do it.
+    empty_text: Any = ""
+    empty_link: tuple[Any, str] | None = None
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Filter a list by its filters alone: Django lets every column be asked for, secrets too."""
@@ -168,6 +188,9 @@ class BaseAdmin(ModelAdmin):  # type: ignore[misc]
         objects = list(objs)
         return [str(obj) for obj in objects], {str(self.opts.verbose_name_plural): len(objects)}, set(), []
 
+    def render_delete_form(self, request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
+        return _without_scripts(super().render_delete_form(request, context))
+
     def apply_each(
         self,
         request: HttpRequest,
@@ -176,26 +199,30 @@ class BaseAdmin(ModelAdmin):  # type: ignore[misc]
         *,
         done: str,
         may: Callable[[HttpRequest, Any], bool] | None = None,
-    ) -> None:
-        """Call `service` for each row; say how many were `done`, and each refusal by the row's name."""
+    ) -> list[Any]:
+        """Call `service` for each row; say how many were `done`, and each refusal by the row's name.
+
+        Returns what the service answered for those that were done.
+        """
         may = may or self.has_change_permission
-        count, refusals = 0, []
+        answers: list[Any] = []
+        refusals = []
         for row in rows:
             name = str(row)
             try:
                 if not may(request, row):
                     raise Forbidden(_("this is not yours to change."))
-                service(row)
-                count += 1
+                answers.append(service(row))
             except DomainError as refusal:
                 refusals.append(f"{name}: {in_words(refusal)}")
-        if count:
-            self.message_user(request, f"{done}: {count}.", messages.SUCCESS)
+        if answers:
+            self.message_user(request, f"{done}: {len(answers)}.", messages.SUCCESS)
         for text in refusals[:REFUSALS_SHOWN]:
             self.message_user(request, text, messages.ERROR)
         if len(refusals) > REFUSALS_SHOWN:
             left = len(refusals) - REFUSALS_SHOWN
             self.message_user(request, _("%d more were refused.") % left, messages.ERROR)
+        return answers
 
 
 class ReadOnlyAdmin(BaseAdmin):
@@ -291,9 +318,6 @@ class ServiceAdmin(BaseAdmin):
         except DomainError as refusal:
             self.message_user(request, in_words(refusal), messages.ERROR)
             return HttpResponseRedirect(self.url("change", object_id))
-
-    def render_delete_form(self, request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
-        return _without_scripts(super().render_delete_form(request, context))
 
     @admin.action(permissions=["delete"], description=gettext_lazy("Delete selected %(verbose_name_plural)s"))
     def delete_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:

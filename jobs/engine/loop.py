@@ -26,6 +26,7 @@ from django.db import Error, close_old_connections
 
 from cronsched.core import clock
 from jobs.engine import metrics
+from jobs.engine.backoff import Backoff
 from jobs.engine.claim import claim
 from jobs.engine.config import EngineConfig
 from jobs.engine.follow.follower import Follower
@@ -89,14 +90,17 @@ class Engine:
         self._started_term: Term | None = None
         self._wants_resync = threading.Event()
         self._wants_reopen = False
-        self.keeper = LeaseKeeper(holder=make_holder(), ttl_s=lease_s, on_lost=on_lead_lost)
+        self.ticker = Ticker(tick=self.tick, on_jump=lambda jump: self._wants_resync.set())
+        self.keeper = LeaseKeeper(
+            holder=make_holder(), ttl_s=lease_s, on_lost=on_lead_lost, lag=self.ticker.lag
+        )
         self.recorder = Recorder(clock=now, on_recorded=self._freed.set)
         self.sender = Sender(
             sender_config, on_result=self.recorder.put, is_trusted=self.keeper.is_trusted, clock=now
         )
         self.follower = Follower(config, sender_config, term=self.keeper.trusted_term, clock=now)
-        self.ticker = Ticker(tick=self.tick, on_jump=lambda jump: self._wants_resync.set())
         self._is_failing = False
+        self._backoff = Backoff()
         self._stuck_s = max(STUCK_LEAST_S, STUCK_LEASES * lease_s)
         self._ticks = self._ticks_seen = self._looks = 0
         metrics.IN_FLIGHT.set_function(lambda: self.sender.in_flight)
@@ -185,7 +189,7 @@ class Engine:
         self._set_right(began)
 
     def _plan(self, term: Term) -> None:
-        for planned in plan_due(now=self._now(), term=term, config=self._config):
+        for planned in plan_due(now=self._now(), term=term, config=self._config, backoff=self._backoff):
             metrics.DUE.inc(planned.due)
             metrics.BROKEN.inc(planned.broken)
             logger.info(

@@ -178,10 +178,34 @@ def test_what_is_wrong_with_anothers_job_is_not_told_before_that_it_is_anothers(
     assert "somebody else" in upload(user_api, line("Theirs", cron="nonsense"))["errors"][0]["error"]
 
 
-def test_anothers_job_that_would_not_change_is_no_error(user_api: ApiClient, admin_api: ApiClient) -> None:
+def test_anothers_job_is_refused_though_nothing_would_change(
+    user_api: ApiClient, admin_api: ApiClient
+) -> None:
     upload(admin_api, line("Shared"))
 
-    assert counts(upload(user_api, line("Shared"))) == (0, 1, 0)
+    answer = upload(user_api, line("Shared"))
+
+    assert counts(answer) == (0, 0, 1)
+    assert "somebody else" in answer["errors"][0]["error"]
+
+
+@pytest.mark.parametrize("default", ["", "dflt"])
+def test_a_blank_owner_leaves_the_one_that_a_job_has(user_api: ApiClient, a_user: Any, default: str) -> None:
+    job = JobFactory(name="A", created_by=a_user, github=True)
+    header = "name,cron,PIC Team,End Date,Repo,Workflow Name,GitHub Owner"
+
+    answer = upload(user_api, "A,,,,app2,n.yml,", header=header, default_github_owner=default)
+
+    job.refresh_from_db()
+    assert counts(answer) == (0, 1, 0)
+    assert (job.github_owner, job.github_repo) == ("acme", "app2")
+
+
+@pytest.mark.parametrize("word", ["", " "])
+def test_a_blank_dry_run_is_none(user_api: ApiClient, word: str) -> None:
+    answer = upload(user_api, line("New"), dry_run=word)
+
+    assert (answer["dry_run"], counts(answer)) == (False, (1, 0, 0))
 
 
 def test_an_admins_update_keeps_the_owner(admin_api: ApiClient, a_user: Any) -> None:

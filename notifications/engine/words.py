@@ -65,6 +65,7 @@ def context_of(message: Message) -> dict[str, Any]:
         **payload,
         **lists,
         "title": title_of(message),
+        "handles": payload.get("handles", ()),
         "facts": facts,
         "fact": facts[0] if facts else None,
         "more": sum(payload.get("counts", {}).values()) - shown,
@@ -103,6 +104,7 @@ def rows_of(fact: Mapping[str, Any]) -> list[tuple[str, Any]]:
     is_run = "execution_id" in fact
     rows = [
         ("Slot", (fact.get("slot") or "run by hand") if is_run else ""),
+        ("Ended", fact.get("ended")),
         ("Missed", f"{fact['missed_count']} slots" if fact.get("missed_count", 0) > 1 else ""),
         ("Answer", fact.get("response_status")),
         ("Reason", fact.get("error")),

@@ -9,7 +9,6 @@ try in other words) says so in an `exchange` of its own, in the place of the one
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,6 +20,7 @@ from urllib.parse import quote
 
 from cronsched.core.http.client import HttpRequest, HttpResult
 from cronsched.core.http.faults import Fault
+from cronsched.core.masking import USERINFO
 from cronsched.core.text import strip_unstorable
 from jobs.engine.messages import Delivery, GitHubRunRef, Outcome, Reason
 
@@ -34,7 +34,6 @@ _RETRYABLE: Final = frozenset({408, 425, 429})
 _MAX_MESSAGE_CHARS: Final = 2000
 # Shorter ones are no secrets, and would be found in every other word.
 _MIN_SECRET_CHARS: Final = 4
-_USERINFO: Final = re.compile(r"(?<=://)[^/?#\s@]+(?=@)")
 # Made once: `json.dumps` would make one for each call.
 _JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
@@ -146,7 +145,7 @@ def encode_json(value: Mapping[str, Any]) -> bytes:
 def finished(verdict: Verdict, *, secrets: Iterable[str], is_truncated: bool = False) -> Verdict:
     """The verdict as it may be stored and shown: without secrets, NUL or lone surrogates."""
     spellings = _spellings(tuple(secrets))
-    message = _USERINFO.sub(REDACTED, redact(strip_unstorable(verdict.error_message), spellings))
+    message = USERINFO.sub(REDACTED, redact(strip_unstorable(verdict.error_message), spellings))
     output = redact(strip_unstorable(verdict.output), spellings)
     if is_truncated:
         output = _redact_cut(output, spellings)

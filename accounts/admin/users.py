@@ -82,13 +82,13 @@ class UserAdmin(ServiceAdmin):
     def create(self, request: HttpRequest, data: dict[str, Any]) -> User:
         given = {name: data.get(name, "") for name in ("username", "email", "password")}
         role = data.get("role", Role.VIEWER)
-        return services.register_user(**given, role=role, by=actor(request), now=clock.now())
+        return services.register_user(**given, role=role, by=actor(request), now=clock.now(), via="admin")
 
     def update(self, request: HttpRequest, obj: Any, data: dict[str, Any]) -> User:
-        return services.update_user(obj, changes=data, by=actor(request), now=clock.now()).user
+        return services.update_user(obj, changes=data, by=actor(request), now=clock.now(), via="admin").user
 
     def remove(self, request: HttpRequest, obj: Any) -> None:
-        services.delete_user(obj, by=actor(request), now=clock.now())
+        services.delete_user(obj, by=actor(request), now=clock.now(), via="admin")
 
     def response_post_save_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
         if is_admin(request.user):
