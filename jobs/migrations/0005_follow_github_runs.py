@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('jobs', '0012_offered_at'),
+        ('jobs', '0004_counted_indexes'),
     ]
 
     operations = [
