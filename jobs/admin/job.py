@@ -46,7 +46,7 @@ READER_SEES: dict[Any, str] = {
 
 
 @admin.register(Job)
-class JobAdmin(UploadMixin, RestoreMixin, JobColumns, JobActions, ServiceAdmin):  # type: ignore[misc]
+class JobAdmin(UploadMixin, RestoreMixin, JobColumns, JobActions, ServiceAdmin):
     form = JobForm
     formfield_overrides = {**ServiceAdmin.formfield_overrides, DateField: {"widget": DateWidget}}
     change_form_outer_before_template = "admin/jobs/job_toolbar.html"

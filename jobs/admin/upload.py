@@ -7,7 +7,7 @@ one after the other and shows how far it is. Without scripts a button does.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO, cast
 from uuid import UUID
 
 from django.conf import settings
@@ -80,7 +80,7 @@ class UploadMixin(CsvExport):
             return self._form(request, TooLarge(_("Choose a file first."), field="file"))
         try:
             upload = staged.begin_upload(
-                file=file.file,
+                file=cast(BinaryIO, file.file),
                 size=file.size or 0,
                 filename=file.name or "",
                 default_github_owner=request.POST.get("default_github_owner", ""),

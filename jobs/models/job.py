@@ -82,6 +82,9 @@ class Job(models.Model):
         verbose_name=_("owner"),
     )
 
+    # The set of files that this job stands in (jobs.services.as_code); "" for one that no file names.
+    managed_by = KeyField(max_length=100, blank=True, default="", editable=False, db_index=True)
+
     enable_email_notifications = models.BooleanField(_("send e-mail"), default=False)
     notification_emails = models.JSONField(_("e-mail to"), default=list, blank=True)
     notify_on_success = models.BooleanField(_("also on success"), default=False)

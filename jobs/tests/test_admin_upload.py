@@ -35,7 +35,7 @@ def choose(site: Visitor, text: str, **more: Any) -> Any:
 
 def checked(site: Visitor, text: str) -> JobUpload:
     choose(site, text)
-    upload = JobUpload.objects.get(user=site.user)
+    upload: JobUpload = JobUpload.objects.get(user=site.user)
     site.send("jobs_job_upload_step", upload.pk)
     upload.refresh_from_db()
     return upload

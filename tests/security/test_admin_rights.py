@@ -176,7 +176,7 @@ def allowed(visitor: Visitor, row: models.Model) -> list[str]:
 def is_let_in(answer: Any) -> bool:
     """A row that is not visible is as one that does not exist: the site leads back to its first page."""
     assert answer.status_code in (200, 302, 403), answer.status_code
-    return answer.status_code != 403 and answer.get("Location") != reverse("admin:index")
+    return bool(answer.status_code != 403 and answer.get("Location") != reverse("admin:index"))
 
 
 def is_deleted(visitor: Visitor, page: str, row: models.Model) -> bool:

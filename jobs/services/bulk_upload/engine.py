@@ -80,6 +80,8 @@ class Outcome:
     job: Job | None = None
     changes: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     error: str = ""
+    # The error's messages by field, where fields are at fault.
+    details: Mapping[str, Sequence[str]] = field(default_factory=dict)
     edit: Edit | None = None
 
 
@@ -279,7 +281,7 @@ def _judge(entry: Entry, known: _Known, upload: Upload) -> Outcome:
         clean = clean_job(_data(entry, job, upload), instance=job, now=upload.now, lookups=known)
         return _applied(entry, job, clean, upload)
     except InvalidInput as error:
-        return _failed(entry, error.message)
+        return _failed(entry, error.message, error.details)
 
 
 def _may_change(job: Job, by: User | None) -> bool:
@@ -316,8 +318,8 @@ def _applied(entry: Entry, job: Job | None, clean: Mapping[str, Any], upload: Up
     return _outcome(entry, Action.UPDATED, job=job, changes=edit.changes, edit=edit)
 
 
-def _failed(entry: Entry, error: str) -> Outcome:
-    return _outcome(entry, Action.FAILED, error=error)
+def _failed(entry: Entry, error: str, details: Mapping[str, Sequence[str]] | None = None) -> Outcome:
+    return _outcome(entry, Action.FAILED, error=error, details=details or {})
 
 
 def _outcome(entry: Entry, action: Action, **values: Any) -> Outcome:
