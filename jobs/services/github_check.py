@@ -149,7 +149,7 @@ class Expiring:
 
 
 def look_for_expiry(*, now: datetime) -> list[Expiring]:
-    """Ask GitHub with every token until when it is good; those that do end. A token that fails is passed over."""
+    """Ask GitHub with every token until when it is good; those that do end. One that fails is passed over."""
     found = []
     for key, name, credential in _credentials():
         try:

@@ -17,7 +17,7 @@ from django_apscheduler.models import DjangoJob, DjangoJobExecution
 from accounts.models import LoginFailure, User
 from accounts.tests.factories import UserFactory
 from cronsched.testing.fixtures_admin import Visitor
-from jobs.models import ChoreState, SchedulerLease
+from jobs.models import ChoreState, GitHubToken, SchedulerLease
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 from notifications.models import Message, NotificationPreferences, SlackSettings
 from notifications.tests.factories import NotificationFactory
@@ -35,6 +35,9 @@ OBJECTS: dict[str, Callable[[User], models.Model]] = {
     "jobs.Job": lambda owner: JobFactory(created_by=owner),
     "jobs.JobExecution": lambda owner: ExecutionFactory(job=JobFactory(created_by=owner)),
     "jobs.SchedulerLease": lambda owner: made(SchedulerLease, pk=1),
+    "jobs.GitHubToken": lambda owner: made(
+        GitHubToken, owner="acme", scope_key="acme/", created_at=NOON, updated_at=NOON
+    ),
     "jobs.ChoreState": lambda owner: made(ChoreState, name="prune"),
     "django_apscheduler.DjangoJob": lambda owner: timetable(),
     "django_apscheduler.DjangoJobExecution": lambda owner: made(
@@ -92,6 +95,7 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
     },
     "jobs.JobExecution": dict.fromkeys(ROLES, (READ, READ)),
     "jobs.SchedulerLease": {"admin": (READ, READ)},
+    "jobs.GitHubToken": {"admin": (f"{READ} add change delete",) * 2},
     "jobs.ChoreState": {"admin": (READ, READ)},
     "django_apscheduler.DjangoJob": {"admin": (READ, READ)},
     "django_apscheduler.DjangoJobExecution": {"admin": (READ, READ)},
