@@ -115,6 +115,7 @@ ACTIONS: dict[str, dict[str, str]] = {
         "admin": "enable disable run_now hand_over delete_selected",
         "user": "enable disable run_now delete_selected",
     },
+    "jobs.GitHubToken": {"admin": "delete_selected"},
     "notifications.Notification": dict.fromkeys(ROLES, "mark_read delete_selected"),
     "notifications.Message": {"admin": "send_again"},
 }
