@@ -69,7 +69,7 @@ UNFOLD: dict[str, Any] = {
         {"rel": "icon", "type": "image/svg+xml", "href": _static("cronsched/favicon.svg")},
     ],
     "STYLES": [_static("cronsched/admin.css"), _static("cronsched/desk.css")],
-    "SCRIPTS": [_static("cronsched/desk.js")],
+    "SCRIPTS": [_static("cronsched/admin.js"), _static("cronsched/desk.js")],
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_BACK_BUTTON": True,
     "ACCOUNT": {"navigation": "cronsched.admin_site.account_links"},

@@ -25,6 +25,7 @@ from cronsched.core import clock
 from cronsched.core.admin import AdminsOnly, BaseAdmin, ReadOnlyAdmin, ServiceAdmin, ServiceForm
 from cronsched.core.admin_display import EMPTY, badge, moment, preformatted, titled
 from cronsched.core.admin_filters import PeriodFilter
+from cronsched.core.said import said
 from notifications.engine.mail import build_mail
 from notifications.engine.slack import build_post
 from notifications.engine.words import title_of
@@ -199,7 +200,7 @@ class SlackSettingsAdmin(AdminsOnly, OneRowAdmin, ServiceAdmin):
         if not self.has_change_permission(request):
             raise PermissionDenied
         result = send_slack_test(by=request.user)
-        self.message_user(request, result.message, messages.SUCCESS if result.ok else messages.ERROR)
+        self.message_user(request, said(result.message), messages.SUCCESS if result.ok else messages.ERROR)
         return HttpResponseRedirect(self.url("change", self.row_for(request).pk))
 
 
@@ -261,7 +262,8 @@ class MessageAdmin(AdminsOnly, ReadOnlyAdmin):
 
     @display(description=_("error"))
     def error(self, obj: Message) -> str:
-        return titled(obj.last_error[:80], obj.last_error) if obj.last_error else EMPTY
+        error = said(obj.last_error)
+        return titled(error[:80], error) if error else EMPTY
 
     @display(description=_("told in"))
     def merged(self, obj: Message) -> str:

@@ -20,6 +20,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.utils import translation
+
 from accounts.models import User
 from jobs.choices import Status
 from jobs.models import Job, JobExecution
@@ -169,7 +171,8 @@ def _recoveries(news: Sequence[RunNews], audience: Audience) -> list[Notice]:
 def on_taxon_changed(
     sender: type[Taxon], *, action: str, taxon: Taxon, by: User | None, now: datetime, **kwargs: Any
 ) -> None:
-    kind = str(sender._meta.verbose_name)
+    with translation.override("en"):  # what is stored speaks English; it is translated when shown
+        kind = str(sender._meta.verbose_name)
     title = f"{kind[:1].upper()}{kind[1:]} {taxon.name} was {action}"
     _tell_admins(f"taxon_{action}:{taxon.pk}", title, by, now, kwargs["changes"])
 
