@@ -53,7 +53,7 @@ def follow_through_a_crash(schedulers: Any, *, runs: int, most_s: float) -> Foun
     from jobs.models import JobExecution
     from tests.chaos.harness import in_seconds, wait_until
 
-    chance = random.Random(7)  # noqa: S311 - the same ends each time
+    chance = random.Random(7)
     began = time.monotonic()
     with FakeGitHub() as github:
         github.mode = Mode.RUN_DETAILS
@@ -82,7 +82,7 @@ def dispatch_with_faults(schedulers: Any, *, runs: int, most_s: float = 3000.0) 
     from jobs.models import JobExecution
     from tests.chaos.harness import in_seconds, wait_until
 
-    chance = random.Random(11)  # noqa: S311 - the same faults each time
+    chance = random.Random(11)
     modes = (
         *([Mode.RUN_DETAILS] * 4), Mode.ACCEPTED, Mode.ACCEPTED_BAD_GATEWAY, Mode.ACCEPTED_DROPPED,
         Mode.ACCEPTED_CUT_SHORT, Mode.SILENT, Mode.ERROR, Mode.BAD_GATEWAY, Mode.DROPPED, Mode.TOO_MANY,
