@@ -46,6 +46,7 @@ PAGES = {
     AuditKind.CATEGORY.value: "admin:taxonomy_jobcategory_change",
     AuditKind.TEAM.value: "admin:taxonomy_picteam_change",
     AuditKind.SLACK.value: "admin:notifications_slacksettings_change",
+    AuditKind.GITHUB_TOKEN.value: "admin:jobs_githubtoken_change",
     AuditKind.PREFERENCES.value: "admin:accounts_user_change",
 }
 LINES_SHOWN = 3
