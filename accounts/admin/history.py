@@ -46,6 +46,7 @@ PAGES = {
     AuditKind.TEAM.value: "admin:taxonomy_picteam_change",
     AuditKind.SLACK.value: "admin:notifications_slacksettings_change",
     AuditKind.PREFERENCES.value: "admin:accounts_user_change",
+    AuditKind.API_KEY.value: "admin:accounts_apikey_change",
 }
 LINES_SHOWN = 3
 EXPORTED = ("when", "who", "via", "kind", "name", "action", "field", "from", "to", "note", "id")
