@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
@@ -23,6 +23,7 @@ from unfold.sites import UnfoldAdminSite
 from accounts import roles
 from accounts.login import InvalidCredentials, sign_in
 from accounts.services import change_password
+from accounts.viewing_page import viewing_page
 from cronsched.core import clock
 from cronsched.core.admin import BaseAdmin
 from cronsched.core.api.address import client_address
@@ -34,6 +35,12 @@ EMAIL_MAX = 120
 
 class SignInForm(AuthenticationForm):  # type: ignore[misc]
     """By username or e-mail address; the backend tells which it is."""
+
+    # Django's own words are of a staff account, and of upper and lower case, which a name here has not.
+    error_messages: ClassVar[dict[str, Any]] = {
+        **AuthenticationForm.error_messages,
+        "invalid_login": _("The name and the password do not belong together, or the account is not active."),
+    }
 
     def __init__(self, request: HttpRequest | None = None, *args: Any, **kwargs: Any) -> None:
         super().__init__(request, *args, **kwargs)
@@ -92,7 +99,15 @@ class AdminSite(UnfoldAdminSite):  # type: ignore[misc]
     login_form = SignInForm
 
     def get_urls(self) -> list[Any]:
-        return [path("home/", self.admin_view(self.home), name="home"), *super().get_urls()]
+        own = [
+            path("home/", self.admin_view(self.home), name="home"),
+            path("language-and-time/", self.admin_view(self.viewing), name="viewing"),
+        ]
+        return [*own, *super().get_urls()]
+
+    def viewing(self, request: HttpRequest) -> HttpResponse:
+        request.current_app = self.name
+        return viewing_page(request, self.each_context(request))
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         context = {"home": _home(request), "is_fullwidth": "1", **(extra_context or {})}
@@ -159,5 +174,6 @@ def account_links(request: HttpRequest) -> list[dict[str, str]]:
     profile = reverse("admin:accounts_user_change", args=[request.user.pk])
     return [
         {"title": gettext("My profile"), "link": profile},
+        {"title": gettext("Language and time"), "link": reverse("admin:viewing")},
         {"title": gettext("Change password"), "link": reverse("admin:password_change")},
     ]

@@ -25,11 +25,13 @@ from cronsched.core import clock
 from cronsched.core.admin import AdminsOnly, BaseAdmin, ReadOnlyAdmin, ServiceAdmin, ServiceForm
 from cronsched.core.admin_display import EMPTY, badge, moment, preformatted, titled
 from cronsched.core.admin_filters import PeriodFilter
+from cronsched.core.said import said
 from notifications.engine.mail import build_mail
 from notifications.engine.slack import build_post
 from notifications.engine.words import title_of
 from notifications.models import (
     Channel,
+    EmailOptOut,
     Message,
     MessageState,
     Notification,
@@ -45,6 +47,7 @@ from notifications.services.slack_settings import (
     update_slack_settings,
 )
 from notifications.services.slack_test import send_slack_test
+from notifications.unsubscribe import WORDS, subscribe_again
 
 MESSAGE_COLOURS = {
     MessageState.QUEUED.value: "primary",
@@ -197,7 +200,7 @@ class SlackSettingsAdmin(AdminsOnly, OneRowAdmin, ServiceAdmin):
         if not self.has_change_permission(request):
             raise PermissionDenied
         result = send_slack_test(by=request.user)
-        self.message_user(request, result.message, messages.SUCCESS if result.ok else messages.ERROR)
+        self.message_user(request, said(result.message), messages.SUCCESS if result.ok else messages.ERROR)
         return HttpResponseRedirect(self.url("change", self.row_for(request).pk))
 
 
@@ -259,7 +262,8 @@ class MessageAdmin(AdminsOnly, ReadOnlyAdmin):
 
     @display(description=_("error"))
     def error(self, obj: Message) -> str:
-        return titled(obj.last_error[:80], obj.last_error) if obj.last_error else EMPTY
+        error = said(obj.last_error)
+        return titled(error[:80], error) if error else EMPTY
 
     @display(description=_("told in"))
     def merged(self, obj: Message) -> str:
@@ -274,3 +278,29 @@ class MessageAdmin(AdminsOnly, ReadOnlyAdmin):
         if obj.channel == Channel.EMAIL:
             return preformatted(str(build_mail(obj).body))
         return preformatted(json.dumps(build_post(obj), indent=2, ensure_ascii=False))
+
+
+@admin.register(EmailOptOut)
+class EmailOptOutAdmin(AdminsOnly, ReadOnlyAdmin):
+    """Addresses that were unsubscribed by the link of a mail, and the way back."""
+
+    list_display = ("address_key", "about", "created")
+    list_filter = (("created_at", PeriodFilter),)
+    search_fields = ("address_key",)
+    actions = ("subscribe_again",)
+    fields = ("address_key", "about", "created")
+    readonly_fields = ("about", "created")
+
+    @admin.action(description=_("Subscribe again"))
+    def subscribe_again(self, request: HttpRequest, queryset: QuerySet[EmailOptOut]) -> None:
+        ids = list(queryset.values_list("pk", flat=True))
+        count = subscribe_again(ids=ids, by=actor(request), now=clock.now())
+        self.message_user(request, gettext("Subscribed again: %d.") % count, messages.SUCCESS)
+
+    @display(description=_("no mail about"), ordering="topic")
+    def about(self, obj: EmailOptOut) -> str:
+        return WORDS.get(obj.topic, obj.topic)
+
+    @display(description=_("since"), ordering="created_at")
+    def created(self, obj: EmailOptOut) -> str:
+        return moment(obj.created_at, now=clock.now())

@@ -78,7 +78,7 @@ class EndDateQuestion(forms.Form):
 class JobActions:
     """Mixed in before a ServiceAdmin."""
 
-    actions = (
+    actions: tuple[str, ...] = (
         "enable",
         "disable",
         "run_now",
@@ -190,11 +190,11 @@ class JobActions:
         """Ask what the action needs, and do it once that is answered well."""
         form = question(request.POST) if "answered" in request.POST else question()
         if not form.is_valid():
-            return self._ask(request, jobs, form, title)
+            return self._question(request, jobs, form, title)
         self.apply_each(request, jobs, service(form), done=done(form) if callable(done) else done)
         return _back(request)
 
-    def _ask(
+    def _question(
         self: Any, request: HttpRequest, jobs: QuerySet[Job], form: forms.Form, title: str
     ) -> HttpResponse:
         # Of a choice across all pages the filters are sent again, not thousands of ids.

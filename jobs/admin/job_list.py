@@ -45,7 +45,7 @@ class JobsPage(ListPage):
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        jobs = list(self.result_list)
+        jobs: list[Any] = list(self.result_list)  # type: ignore[has-type]
         runs = last_runs(job.pk for job in jobs)
         for job in jobs:
             job.recent = runs.get(job.pk, [])

@@ -7,7 +7,7 @@ token, as every post of this site. Nothing is stored.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -142,7 +142,7 @@ def _called(data: Mapping[str, Any]) -> dict[str, Any]:
         return _result(try_target(data))
     except DomainError as refusal:
         texts = refusal.details or {"": [refusal.message]}
-        return {"refusals": [_labelled(name, text) for name, texts_of in texts.items() for text in texts_of]}
+        return {"refusals": [words for name in texts for words in _labelled(name, texts[name], data)]}
 
 
 def _result(result: TrialResult) -> dict[str, Any]:
@@ -157,9 +157,12 @@ def _pretty_answer(text: str) -> str:
         return text
 
 
-def _labelled(name: str, text: str) -> str:
-    """The service's sentence in the form's names of the fields."""
-    return JobForm().in_form_words(name, text)
+def _labelled(name: str, texts: Sequence[str], data: Mapping[str, Any]) -> list[str]:
+    """The service's sentences in the form's names of the fields."""
+    form = JobForm()
+    # What is no JSON is still text, in which the line at fault is found.
+    form.cleaned_data = {name: value for name, value in data.items() if isinstance(value, str)}
+    return [form.in_form_words(name, text) for text in texts]
 
 
 def _show(request: HttpRequest, context: dict[str, Any], *, job: Job | None = None) -> HttpResponse:

@@ -19,6 +19,13 @@ from cronsched.core.admin_filters import PeriodFilter
 from cronsched.core.db import DatabaseNow
 from jobs.models import ChoreState, SchedulerLease
 
+# Their pages are called by these. The models are another package's, which calls them "django jobs".
+for _model, _one, _many in (
+    (DjangoJob, _("chore of the timetable"), _("chore timetable")),
+    (DjangoJobExecution, _("chore run"), _("chore runs")),
+):
+    _model._meta.verbose_name, _model._meta.verbose_name_plural = _one, _many
+
 RESULT_COLOURS = {
     DjangoJobExecution.SUCCESS: "success",
     DjangoJobExecution.ERROR: "danger",

@@ -51,6 +51,7 @@ CLAIM_FIELDS = (
     *(f"job__{name}" for name in (
         *TARGET_FIELDS, "metadata", "timeout_seconds", "is_active", "end_date", "catch_up",
         "signing_secret", "previous_signing_secret", "signing_secret_changed_at",
+        "follow_run", "github_correlation_input",
     )),
 )  # fmt: skip
 

@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('jobs', '0008_scheduler_health'),
+        ('jobs', '0010_uploads'),
     ]
 
     operations = [

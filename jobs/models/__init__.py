@@ -5,6 +5,7 @@ from jobs.models.github import GitHubRun, GitHubToken
 from jobs.models.job import Job
 from jobs.models.lease import ChoreState, SchedulerLease, SchedulerStandby
 from jobs.models.tally import RunTally, TallyMark
+from jobs.models.upload import JobUpload, UploadPhase
 
 __all__ = [
     "ChoreState",
@@ -12,9 +13,11 @@ __all__ = [
     "GitHubToken",
     "Job",
     "JobExecution",
+    "JobUpload",
     "RunTally",
     "SchedulerLease",
     "SchedulerStandby",
     "TallyMark",
     "UntoldRun",
+    "UploadPhase",
 ]

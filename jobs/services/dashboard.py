@@ -43,7 +43,7 @@ class Trouble:
     @property
     def is_over(self) -> bool:
         """It has succeeded since."""
-        return self.job.last_status == Status.SUCCESS
+        return bool(self.job.last_status == Status.SUCCESS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,7 +122,7 @@ def _ending(now: datetime) -> QuerySet[Job]:
 
 
 def _repeatedly() -> QuerySet[Job]:
-    return Job.objects.active().filter(consecutive_failures__gte=REPEATEDLY)  # type: ignore[no-any-return]
+    return Job.objects.active().filter(consecutive_failures__gte=REPEATEDLY)
 
 
 def _listed(jobs: QuerySet[Job]) -> QuerySet[Job]:

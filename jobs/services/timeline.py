@@ -85,7 +85,7 @@ def _rhythms(jobs: Any) -> dict[_Rhythm, _Members]:
     found: dict[_Rhythm, _Members] = defaultdict(list)
     rows = jobs.order_by("name_key").values_list("pk", "name", "cron_expression", "timezone", "end_date")
     for job_id, name, *rhythm in rows:
-        found[tuple(rhythm)].append((job_id, name))  # type: ignore[index]
+        found[tuple(rhythm)].append((job_id, name))
     return found
 
 

@@ -269,7 +269,7 @@ def test_run_now_of_an_ended_job_says_why_and_pauses_it(admin_site):
     job.refresh_from_db()
     assert not job.is_active
     assert messages_of(response) == [
-        "Over: Job expired. This job ended on 2026-03-09; give it a later end_date to run it."
+        "Over: Job expired. This job ended on 2026-03-09; give it a later end date to run it."
     ]
 
 

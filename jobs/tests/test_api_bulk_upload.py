@@ -422,12 +422,13 @@ def test_every_field_of_a_job(user_api: ApiClient) -> None:
     header = (
         "name,CRON EXPRESSION,is_active,target_url,GITHUB OWNER,Github_Repo,workflow_name,category,Pic_Team,"
         "end date,METADATA,Branch,enable_email_notifications,notification_emails,notify_on_success,timezone,"
-        "catch_up,max_retries,timeout_seconds,alert_after,Remarks,"
+        "catch_up,max_retries,timeout_seconds,follow_run,follow_timeout_minutes,github_correlation_input,"
+        "alert_after,Remarks,"
     )
     row = (
         "ジョブ 🚀,*/5 * * * *,paused,https://a.example.com/,,acme/app,nightly.yml,General,"
         'devops チーム,2030/1/5,"{""a"": ""é"", ""b"": [1]}",release,yes,"a@example.com; b@example.com",no,'
-        "Europe/Berlin,latest,3,30.0,2,left aside,dropped"
+        "Europe/Berlin,latest,3,30.0,no,90.0,run_key,2,left aside,dropped"
     )
 
     answer = upload(user_api, row, header=header)
@@ -447,6 +448,9 @@ def test_every_field_of_a_job(user_api: ApiClient) -> None:
         "metadata": {"a": "é", "b": [1], "branchDetails": "release"},
         "timeout_seconds": 30,
         "max_retries": 3,
+        "follow_run": False,
+        "follow_timeout_minutes": 90,
+        "github_correlation_input": "run_key",
         "category": "general",
         "pic_team": "devops",
         "end_date": "2030-01-05",

@@ -190,3 +190,16 @@ def test_deleted_job_is_not_found() -> None:
 
     with pytest.raises(NotFound):
         run_job_now(job, by=None, now=NOON)
+
+
+def test_inputs_of_one_run_may_not_be_more_than_github_takes(a_user):
+    job = JobFactory(github=True, metadata={f"input{number}": 1 for number in range(20)})
+
+    with pytest.raises(InvalidInput) as caught:
+        run_job_now(
+            job, by=a_user, now=NOON, overrides={"inputs": {f"more{number}": 1 for number in range(6)}}
+        )
+
+    assert caught.value.details == {
+        "inputs": ["GitHub takes at most 25 inputs for a workflow; these are 26."]
+    }

@@ -22,8 +22,8 @@ def test_a_team_is_created_with_a_slug_of_its_name(admin_site):
 @pytest.mark.parametrize(
     ("values", "field", "words"),
     [
-        ({"name": "", "slack_handle": "@x"}, "name", "name must have 1 to 255 characters."),
-        ({"name": "X", "slack_handle": " "}, "slack_handle", "slack_handle cannot be empty."),
+        ({"name": "", "slack_handle": "@x"}, "name", "Name must have 1 to 255 characters."),
+        ({"name": "X", "slack_handle": " "}, "slack_handle", "Slack handle cannot be empty."),
         (
             {"name": "X", "slack_handle": "@x", "slug": "Taken"},
             "slug",

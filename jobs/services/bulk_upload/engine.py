@@ -102,22 +102,36 @@ def upload_jobs(entries: Iterable[Entry], upload: Upload) -> Generator[Outcome]:
     """
     counts: Counter[Action] = Counter()
     try:
-        for batch in _batches(_without_repeats(entries)):
-            if counts and not upload.dry_run:
-                let_others_write()
-            outcomes = _stored(batch, upload)
-            counts.update(outcome.action for outcome in outcomes)
-            yield from outcomes
+        for outcome in upload_part(entries, upload):
+            counts[outcome.action] += 1
+            yield outcome
     finally:
-        if not upload.dry_run:
-            _tell(counts, upload)
+        tell_of_upload(counts, upload)
 
 
-def _tell(counts: Counter[Action], upload: Upload) -> None:
-    created, updated = counts[Action.CREATED], counts[Action.UPDATED]
+def upload_part(
+    entries: Iterable[Entry], upload: Upload, *, begin: int = 0, count: int | None = None
+) -> Generator[Outcome]:
+    """As `upload_jobs`, `count` entries from `begin` on (0 is the first), and nobody is told.
+
+    `entries` are those of the whole file all the same: a repeated name is found across its parts.
+    """
+    end = None if count is None else begin + count
+    part = islice(_without_repeats(entries), begin, end)
+    for number, batch in enumerate(_batches(part)):
+        if number and not upload.dry_run:
+            let_others_write()
+        yield from _stored(batch, upload)
+
+
+def tell_of_upload(counts: Mapping[Action, int], upload: Upload) -> None:
+    """Tell once of a whole upload that is over; of a dry run, or of one that changed nothing, nothing."""
+    if upload.dry_run:
+        return
+    created, updated = counts.get(Action.CREATED, 0), counts.get(Action.UPDATED, 0)
     if not (created or updated):
         return
-    failed = counts[Action.FAILED]
+    failed = counts.get(Action.FAILED, 0)
     try:
         tell_uploaded(
             created=created, updated=updated, failed=failed, now=upload.now, by=upload.by, via=upload.via
