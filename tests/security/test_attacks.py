@@ -353,9 +353,7 @@ def test_a_body_beyond_the_cap_is_a_413(user_api, settings):
     assert user_api.generic("POST", "/jobs", big, content_type="application/json").status_code == 413
 
 
-@pytest.mark.parametrize(
-    "page", ["jobs_job_export", "accounts_auditentry_export"]
-)
+@pytest.mark.parametrize("page", ["jobs_job_export", "accounts_auditentry_export"])
 def test_no_cell_of_a_file_is_run_by_a_spreadsheet(admin_site, admin_api, page):
     name = "=cmd|' /C calc'!A0"
     admin_api.post("/jobs", new_job(name=name))
