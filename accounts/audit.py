@@ -18,7 +18,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from accounts.choices import AuditAction, AuditKind
+from accounts.choices import AuditKind
 from accounts.models import AuditEntry, User
 from cronsched.core.db import insert_each
 from cronsched.core.masking import CHANGED, SET, masked_pair
@@ -78,7 +78,7 @@ def record_all(changes: Iterable[Change], *, by: User | None, now: datetime, via
                 object_id=str(change.object_id),
                 object_name=change.name[:NAME_MAX],
                 action=change.action,
-                changes={field: _shown(field, *pair) for field, pair in change.changes.items()},
+                changes={field: as_kept(field, *pair) for field, pair in change.changes.items()},
                 note=change.note,
             )
             for change in changes
@@ -106,7 +106,8 @@ def state_after(entries: Sequence[AuditEntry], entry: AuditEntry) -> dict[str, A
     return later
 
 
-def _shown(name: str, old: Any, new: Any) -> list[Any]:
+def as_kept(name: str, old: Any, new: Any) -> list[Any]:
+    """A field's change as it may be kept and shown: without secrets."""
     if name not in SECRET_FIELDS:
         return masked_pair(old, new)
     if old and new:
@@ -122,17 +123,3 @@ def filled(values: Mapping[str, Any]) -> Changes:
 def emptied(values: Mapping[str, Any]) -> Changes:
     """What a deleted object had."""
     return {name: (new, None) for name, (_nothing, new) in filled(values).items()}
-
-
-__all__ = [
-    "AuditAction",
-    "AuditEntry",
-    "AuditKind",
-    "Change",
-    "changes_of",
-    "emptied",
-    "filled",
-    "record",
-    "record_all",
-    "state_after",
-]

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Q
+from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.choices import AuditAction, AuditKind
@@ -20,6 +22,7 @@ from accounts.models import JOBS_TABLE_COLUMNS, UiPreferences, User
 from accounts.roles import Role
 from accounts.signals import user_changed
 from accounts.validation import clean_fields
+from accounts.viewing import zone_names
 from cronsched.core.db import is_duplicate, locked, retry_conflicts
 from cronsched.core.errors import Conflict, InvalidInput, NotFound
 from cronsched.core.signals import tell
@@ -145,11 +148,25 @@ def update_jobs_table_columns(user: User, *, columns: Mapping[str, Any]) -> dict
     for column, value in known.items():
         if not isinstance(value, bool):
             raise InvalidInput(f"{field}: {column} must be true or false.", field=field)
-    preferences, _ = UiPreferences.objects.get_or_create(user=user)
+    preferences, _created = UiPreferences.objects.get_or_create(user=user)
     row = locked(UiPreferences.objects.filter(pk=preferences.pk)).get()
     row.jobs_table_columns = {**row.jobs_table_columns, **known}
     row.save(update_fields=["jobs_table_columns", "updated_at"])
     return jobs_table_columns(user)
+
+
+def choose_viewing(user: User, *, language: str, time_zone: str, now: datetime) -> User:
+    """In which language and zone `user` sees the site; "" for the browser's and the scheduler's."""
+    details: dict[str, list[str]] = {}
+    if language and language not in dict(settings.LANGUAGES):
+        details["language"] = [_("Choose one of the languages of the list.")]
+    if time_zone and time_zone not in zone_names():
+        details["time_zone"] = [_("Choose one of the time zones of the list.")]
+    if details:
+        raise InvalidInput(next(iter(details.values()))[0], details=details)
+    User.objects.filter(pk=user.pk).update(language=language, time_zone=time_zone, updated_at=now)
+    user.language, user.time_zone = language, time_zone
+    return user
 
 
 def _lock(user: User) -> User:

@@ -110,11 +110,11 @@ def log_file(name: str) -> str:
     return path
 
 
-def database(url: str, base_dir: Path) -> dict[str, Any]:
+def database(url: str, base_dir: Path, *, make_folder: bool = True) -> dict[str, Any]:
     """Django's DATABASES entry for `url`; SQLAlchemy's spellings (`mysql+pymysql://`) are understood.
 
     A relative SQLite path is relative to the project, not to the working directory, so that every
-    process of an installation opens the same file.
+    process of an installation opens the same file. `make_folder`: make the one that it lies in.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
@@ -135,7 +135,7 @@ def database(url: str, base_dir: Path) -> dict[str, Any]:
     options: dict[str, Any] = config.setdefault("OPTIONS", {})
     engine = str(config.get("ENGINE", ""))
     if engine.endswith("sqlite3"):
-        _tune_sqlite(config, options, base_dir)
+        _tune_sqlite(config, options, base_dir, make_folder=make_folder)
     elif engine.endswith("mysql"):
         # READ COMMITTED: engine transactions read what is committed now, not a snapshot.
         options.setdefault("charset", "utf8mb4")
@@ -158,12 +158,15 @@ def database(url: str, base_dir: Path) -> dict[str, Any]:
     return config
 
 
-def _tune_sqlite(config: dict[str, Any], options: dict[str, Any], base_dir: Path) -> None:
+def _tune_sqlite(
+    config: dict[str, Any], options: dict[str, Any], base_dir: Path, *, make_folder: bool
+) -> None:
     """WAL with IMMEDIATE transactions: readers never block, writers queue instead of failing."""
     if config["NAME"] != ":memory:":
         path = Path(config["NAME"])
         config["NAME"] = str(path if path.is_absolute() else base_dir / path)
-        Path(config["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+        if make_folder:
+            Path(config["NAME"]).parent.mkdir(parents=True, exist_ok=True)
     options.setdefault("timeout", 20)
     options.setdefault("transaction_mode", "IMMEDIATE")
     options.setdefault("init_command", "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;")

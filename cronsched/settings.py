@@ -98,6 +98,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.viewing.ViewingMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -263,6 +264,9 @@ if MAIL_ENABLED and not EMAIL_HOST:
 # ---- the rest -------------------------------------------------------------------------------
 
 LANGUAGE_CODE = "en"
+# What people may choose for the admin site (accounts.viewing); the API, mail and Slack speak English.
+LANGUAGES = [("en", "English"), ("ja", "日本語")]
+LOCALE_PATHS = [BASE_DIR / "cronsched" / "locale"]
 TIME_ZONE = SCHEDULER_TIMEZONE
 USE_TZ = True
 USE_I18N = True
@@ -301,6 +305,7 @@ METRICS_TOKEN = env.text("METRICS_TOKEN")
 METRICS_PORT = env.integer("METRICS_PORT", 0, low=0, high=65535)
 METRICS_HOST = env.text("METRICS_HOST", "127.0.0.1")
 
+DEFAULT_EXCEPTION_REPORTER_FILTER = "cronsched.core.error_reports.ReportFilter"
 LOG_LEVEL = (env.text("LOG_LEVEL") or "INFO").upper()
 if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
     raise ImproperlyConfigured(f"LOG_LEVEL={LOG_LEVEL!r}: use DEBUG, INFO, WARNING, ERROR or CRITICAL.")

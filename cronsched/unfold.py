@@ -43,6 +43,7 @@ NAVIGATION = [
         _page(_("My notifications"), "notifications", "notifications_notification"),
         _page(_("My preferences"), "tune", "notifications_notificationpreferences"),
         _page(_("Messages sent"), "outgoing_mail", "notifications_message", _ADMINS_ONLY),
+        _page(_("Unsubscribed"), "unsubscribe", "notifications_emailoptout", _ADMINS_ONLY),
         _page(_("Slack settings"), "forum", "notifications_slacksettings", _ADMINS_ONLY),
     ),
     _group(
@@ -67,7 +68,7 @@ UNFOLD: dict[str, Any] = {
         {"rel": "icon", "type": "image/svg+xml", "href": _static("cronsched/favicon.svg")},
     ],
     "STYLES": [_static("cronsched/admin.css"), _static("cronsched/desk.css")],
-    "SCRIPTS": [_static("cronsched/desk.js")],
+    "SCRIPTS": [_static("cronsched/admin.js"), _static("cronsched/desk.js")],
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_BACK_BUTTON": True,
     "ACCOUNT": {"navigation": "cronsched.admin_site.account_links"},

@@ -107,11 +107,26 @@ class ExecutionQuerySet(models.QuerySet[Any]):
         return self.filter(status=Status.QUEUED, available_at__lte=now).order_by("available_at", "id")
 
     def in_flight_of(self, job_ids: list[UUID]) -> Self:
-        """Scheduled runs of these jobs that are queued or running; manual runs hold no overlap slot."""
+        """Scheduled runs of these jobs that are queued or running; manual runs hold no overlap slot.
+
+        Neither does a run that GitHub has taken and that is only followed.
+        """
         return self.filter(
-            status__in=IN_FLIGHT, trigger_type=TriggerType.SCHEDULED, job_id__in=job_ids
+            status__in=IN_FLIGHT,
+            trigger_type=TriggerType.SCHEDULED,
+            job_id__in=job_ids,
+            github_run__isnull=True,
         ).order_by("id")
 
     def stuck(self, moment: Any) -> Self:
         """Running rows past their deadline: their sender is dead or has forgotten them."""
         return self.filter(Q(status=Status.RUNNING) & Q(deadline_at__lt=moment)).order_by("id")
+
+
+class GitHubRunQuerySet(models.QuerySet[Any]):
+    def due(self, now: datetime) -> Self:
+        """Runs to look at, the longest waiting first."""
+        return self.filter(next_look_at__lte=now).order_by("next_look_at", "execution_id")
+
+    def of_run(self, run_id: int, *, owner: str, repo: str) -> Self:
+        return self.filter(run_id=run_id, owner=owner, repo=repo)

@@ -85,6 +85,7 @@ class AuditAdmin(CsvExport, ReadOnlyAdmin):
     search_fields = ("object_name",)
     search_help_text = _("Name of the job, user, category or team")
     list_fullwidth = True
+    empty_text = _("Every change to jobs, users, teams, categories and settings is written down here.")
     sortable_by = ("when",)
     actions = None
     list_before_template = "admin/_list_export.html"

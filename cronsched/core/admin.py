@@ -25,6 +25,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.functional import cached_property
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.admin import ModelAdmin
@@ -32,15 +33,34 @@ from unfold.views import ChangeList
 
 from cronsched.core.db import by_ids
 from cronsched.core.errors import DomainError, Forbidden
+from cronsched.core.said import said
 
 # Refusals that one bulk action spells out; the rest are counted.
 REFUSALS_SHOWN = 20
 
 
-def in_words(refusal: DomainError) -> str:
+def in_words(refusal: DomainError, labels: Mapping[str, Any] | None = None) -> str:
     """The refusal for a person, with its short type where that says more than "not valid"."""
-    is_plain = refusal.error == type(refusal).error
-    return refusal.message if is_plain else f"{refusal.error}. {refusal.message}"
+    texts = [text for texts in refusal.details.values() for text in texts] or [refusal.message]
+    message = " ".join(labelled(text, labels or {}) for text in texts)
+    if refusal.error == type(refusal).error:
+        return message
+    return _("%(kind)s. %(message)s") % {"kind": said(refusal.error), "message": message}
+
+
+def labelled(text: str, labels: Mapping[str, Any]) -> str:
+    """`text` in the viewer's language, with the labels of fields in the place of their names in the API."""
+    words = said(text)
+    for name, label in labels.items():
+        words = re.sub(rf"^{name}\b", capfirst(str(label)), words)
+        # "name" alone is a word of many sentences.
+        if "_" in name:
+            words = re.sub(rf"\b{name}\b", str(label), words)
+    return words
+
+
+def labels_of(model: type[Model]) -> dict[str, Any]:
+    return {field.name: field.verbose_name for field in model._meta.fields}
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]
@@ -71,7 +91,14 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
 
 
 class ListPage(ChangeList):  # type: ignore[misc]
-    """Knows that without filters all rows are shown, so that nobody is offered to "show all"."""
+    """Knows that without filters all rows are shown, so that nobody is offered to "show all".
+
+    It is called by what it lists, where Django says "Select job to change".
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.title = capfirst(str(self.opts.verbose_name_plural))
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -107,14 +134,8 @@ class ServiceForm(forms.ModelForm):  # type: ignore[type-arg]
     def in_form_words(self, key: str, text: str) -> str:
         """The service's sentence with the names of fields as the form has them: "End date is required." """
         names = {**{name: name for name in self.fields}, **self.aliases}
-        labels = {
-            api: str(self.fields[name].label or name) for api, name in names.items() if name in self.fields
-        }
-        spelled = [name for name in labels if "_" in name or text.startswith((f"{name} ", f"{name}:"))]
-        if not spelled:
-            return text
-        pattern = rf"\b({'|'.join(map(re.escape, spelled))})\b"
-        return re.sub(pattern, lambda found: labels[found[1]], text)
+        labels = {api: self.fields[name].label or name for api, name in names.items() if name in self.fields}
+        return labelled(text, labels)
 
     def typed(self) -> dict[str, Any]:
         """What the service is to judge: for a new row all that was filled in, else what was changed."""
@@ -214,7 +235,7 @@ class BaseAdmin(ModelAdmin):  # type: ignore[misc]
                     raise Forbidden(_("this is not yours to change."))
                 answers.append(service(row))
             except DomainError as refusal:
-                refusals.append(f"{name}: {in_words(refusal)}")
+                refusals.append(f"{name}: {in_words(refusal, labels_of(self.model))}")
         if answers:
             self.message_user(request, f"{done}: {len(answers)}.", messages.SUCCESS)
         for text in refusals[:REFUSALS_SHOWN]:

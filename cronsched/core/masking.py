@@ -28,6 +28,7 @@ _HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _WORD: Final = re.compile(r"[a-z0-9]+")
 USERINFO: Final = re.compile(r"(?<=://)[^/?#\s@]+(?=@)")
 _PARAMETER: Final = re.compile(r"(?<=[?&;])([^=&;#\s]{1,100})=([^&;#\s]+)")
+_SEPARATORS: Final = re.compile(r"[^A-Za-z0-9]+")
 _MISSING: Final = object()
 
 
@@ -41,6 +42,32 @@ def is_secret_name(name: str) -> bool:
 def masked_pair(old: Any, new: Any) -> list[Any]:
     """`[old, new]` without secrets; where only a secret changed, the new side says so."""
     return [_masked(old, _MISSING), _masked(new, old)]
+
+
+def masked_target(target: str) -> str:
+    """What a run called, for a message that leaves the house: without what may be a key to it.
+
+    Of a URL the query is left out, and of a part of its path that looks like a token all but the last
+    letters, as the Slack settings show theirs: "https://hooks.slack.com/services/T000/B000/…mnop". A
+    path to a GitHub workflow stays as it is.
+    """
+    scheme, separator, rest = target.partition("://")
+    if not separator:
+        return target
+    host, *parts = rest.partition("?")[0].partition("#")[0].split("/")
+    return f"{scheme}://{'/'.join([host.rpartition('@')[2], *map(_masked_part, parts)])}"
+
+
+def _masked_part(part: str) -> str:
+    return f"…{part[-4:]}" if any(map(_is_tokenlike, _SEPARATORS.split(part))) else part
+
+
+def _is_tokenlike(word: str) -> bool:
+    """Words and short numbers are none; letters mixed with digits, or capitals with small letters, are."""
+    is_mixed = not (word.isalpha() or word.isdigit())
+    is_mixed_case = not (word.islower() or word.isupper() or word.istitle())
+    size = len(word)
+    return size >= 20 or (size >= 12 and is_mixed_case) or (size >= 8 and is_mixed)
 
 
 def has_marks(value: Any) -> bool:

@@ -74,6 +74,14 @@ _REASONS: Final[Mapping[str, Text]] = {
         "The scheduler stopped while it waited for the answer: whether the work was done is not known. "
         "Look at the endpoint before running it again."
     ),
+    Reason.CONCLUSION: _(
+        "The workflow ran and did not succeed: the link leads to the log of the step that failed. "
+        "Run it again here, or re-run it at GitHub."
+    ),
+    Reason.NOT_STARTED: _(
+        "GitHub took no run from this dispatch, as far as it shows: see GitHub's status page and the "
+        "workflow's runs before running it again."
+    ),
     Reason.MISFIRE: _(
         "No scheduler was there to send it in time: see when it was away, and run it now if it is still "
         "wanted. The job's `catch up` says what happens to such slots."

@@ -29,6 +29,7 @@ from cronsched.core.admin import ReadOnlyAdmin, in_words
 from cronsched.core.admin_display import EMPTY, badge, duration, moment, titled
 from cronsched.core.admin_filters import PeriodFilter
 from cronsched.core.errors import DomainError
+from cronsched.core.said import said
 from jobs.admin.chips import chips
 from jobs.admin.filters import RunStatusFilter, WhenFilter
 from jobs.admin.run_page import run_page
@@ -145,7 +146,7 @@ class ExecutionAdmin(ReadOnlyAdmin):
 
     @display(description=_("error"))
     def error_start(self, obj: JobExecution) -> str:
-        text = obj.error_message
+        text = said(obj.error_message)
         if not text:
             return EMPTY
         return titled(text if len(text) <= ERROR_SHOWN else f"{text[:ERROR_SHOWN]}…", text)

@@ -27,6 +27,7 @@ from jobs.admin.job_actions import JobActions
 from jobs.admin.job_form import DateWidget, JobForm, pretty
 from jobs.admin.job_list import JobColumns, state_badge
 from jobs.admin.restore import RestoreMixin
+from jobs.admin.upload import UploadMixin
 from jobs.choices import ExecutionType
 from jobs.models import Job
 from jobs.services import lifecycle
@@ -45,7 +46,7 @@ READER_SEES: dict[Any, str] = {
 
 
 @admin.register(Job)
-class JobAdmin(RestoreMixin, JobColumns, JobActions, ServiceAdmin):
+class JobAdmin(UploadMixin, RestoreMixin, JobColumns, JobActions, ServiceAdmin):
     form = JobForm
     formfield_overrides = {**ServiceAdmin.formfield_overrides, DateField: {"widget": DateWidget}}
     change_form_outer_before_template = "admin/jobs/job_toolbar.html"

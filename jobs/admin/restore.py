@@ -31,12 +31,12 @@ class RestoreMixin:
         return [path(route, view, name="jobs_job_restore"), *super().get_urls()]  # type: ignore[misc]
 
     def restore_view(self, request: HttpRequest, object_id: UUID, entry_id: UUID) -> HttpResponse:
-        job, entry = self._found(request, object_id, entry_id)
+        job, entry = self._version_found(request, object_id, entry_id)
         if request.method == "POST":
-            return self._restore(request, job, entry)
-        return self._ask(request, job, entry)
+            return self._restore_version(request, job, entry)
+        return self._ask_version(request, job, entry)
 
-    def _found(self, request: HttpRequest, object_id: UUID, entry_id: UUID) -> tuple[Job, AuditEntry]:
+    def _version_found(self, request: HttpRequest, object_id: UUID, entry_id: UUID) -> tuple[Job, AuditEntry]:
         job = self.get_object(request, str(object_id))  # type: ignore[attr-defined]
         entry = AuditEntry.objects.filter(pk=entry_id).first()
         if job is None or entry is None:
@@ -45,7 +45,7 @@ class RestoreMixin:
             raise PermissionDenied
         return job, entry
 
-    def _ask(
+    def _ask_version(
         self, request: HttpRequest, job: Job, entry: AuditEntry, refusal: DomainError | None = None
     ) -> HttpResponse:
         try:
@@ -57,9 +57,8 @@ class RestoreMixin:
         context = {
             **self.admin_site.each_context(request),  # type: ignore[attr-defined]
             "title": _("Restore an earlier version"),
-            "subtitle": job.name,
             "opts": self.opts,  # type: ignore[attr-defined]
-            "original": job,
+            "object": job,
             "entry": entry,
             "rows": [_row(field, version, chosen, faults) for field in version.differences],
             "fault": in_words(refusal) if refusal is not None and not faults else "",
@@ -67,14 +66,14 @@ class RestoreMixin:
         }
         return TemplateResponse(request, "admin/jobs/restore.html", context)
 
-    def _restore(self, request: HttpRequest, job: Job, entry: AuditEntry) -> HttpResponse:
+    def _restore_version(self, request: HttpRequest, job: Job, entry: AuditEntry) -> HttpResponse:
         fields = request.POST.getlist("field")
         try:
             restore_job(job, entry=entry, by=actor(request), now=clock.now(), via="admin", fields=fields)
         except NotFound:
             raise Http404 from None
         except DomainError as refusal:
-            return self._ask(request, job, entry, refusal)
+            return self._ask_version(request, job, entry, refusal)
         self.message_user(request, _("The earlier version was restored."), messages.SUCCESS)  # type: ignore[attr-defined]
         return HttpResponseRedirect(self.url("page", job.pk))  # type: ignore[attr-defined]
 

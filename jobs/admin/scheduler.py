@@ -21,6 +21,13 @@ from cronsched.core.db import DatabaseNow
 from jobs.engine.lease import standbys
 from jobs.models import ChoreState, SchedulerLease
 
+# Their pages are called by these. The models are another package's, which calls them "django jobs".
+for _model, _one, _many in (
+    (DjangoJob, _("chore of the timetable"), _("chore timetable")),
+    (DjangoJobExecution, _("chore run"), _("chore runs")),
+):
+    _model._meta.verbose_name, _model._meta.verbose_name_plural = _one, _many
+
 RESULT_COLOURS = {
     DjangoJobExecution.SUCCESS: "success",
     DjangoJobExecution.ERROR: "danger",
@@ -37,6 +44,7 @@ class LeaseAdmin(AdminsOnly, ReadOnlyAdmin):
     """The lease, judged by the database's clock, as the schedulers do."""
 
     list_display = ("state", "holder", "term", "leads_since", "heartbeat", "expiry", "lag", "standing_by")
+    empty_text = _("No scheduler has led yet: start one with `manage.py runscheduler`, or ./start.sh.")
     list_display_links = None
     fields = list_display
     actions = None
@@ -76,6 +84,7 @@ class LeaseAdmin(AdminsOnly, ReadOnlyAdmin):
 
 @admin.register(ChoreState)
 class ChoreAdmin(AdminsOnly, ReadOnlyAdmin):
+    empty_text = _("The scheduler that leads notes here what each chore did last.")
     list_display = ("name", "health", "started", "success")
     fields = ("name", "health", "started", "success", "error")
     actions = None
@@ -103,6 +112,7 @@ class ChoreAdmin(AdminsOnly, ReadOnlyAdmin):
 class ChoreTimetableAdmin(AdminsOnly, ReadOnlyAdmin):
     """django-apscheduler's page without its "run selected", which would run in the web process."""
 
+    empty_text = _("A scheduler that leads writes its chores here: none has led yet.")
     list_display = ("id", "next_run")
     list_display_links = None
     search_fields = ("id",)
@@ -117,6 +127,7 @@ class ChoreTimetableAdmin(AdminsOnly, ReadOnlyAdmin):
 
 @admin.register(DjangoJobExecution)
 class ChoreRunAdmin(AdminsOnly, ReadOnlyAdmin):
+    empty_text = _("The chores of the scheduler that leads are listed here for two days.")
     list_display = ("started", "chore", "result", "duration")
     list_filter = (
         ("status", ChoicesDropdownFilter),

@@ -13,9 +13,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.roles import may_create_jobs
+from cronsched.core.api.parsers import AnyTextParser
 from cronsched.core.api.schema import envelope, refusal, said
 from cronsched.core.api.viewsets import SIGNED_IN, ContractViewSet, Right
 from cronsched.core.errors import InvalidInput
+from cronsched.core.text import is_storable, strip_unstorable
 from jobs import schedule
 from jobs.api.serializers import (
     CRON_EXAMPLE,
@@ -31,6 +33,7 @@ from jobs.services.trial import BUSY, try_target
 PREVIEW_COUNT = 5
 PREVIEW_MAX = 50
 _TEXT = serializers.CharField()
+_NO_TEXT = "It holds a character that is no text (NUL, half of a surrogate pair): remove it."
 
 
 class CronToolsViewSet(ContractViewSet):
@@ -57,10 +60,14 @@ class CronToolsViewSet(ContractViewSet):
         ),
         examples=[CRON_EXAMPLE],
     )
-    @action(detail=False, methods=["post"], url_path="validate-cron")
+    @action(detail=False, methods=["post"], url_path="validate-cron", parser_classes=[AnyTextParser])
     def validate_cron(self, request: Request) -> Response:
         """200 for any text: `valid` says which it is."""
         text = _cron_text(self.body)
+        if not is_storable(text):
+            return self.answer(
+                valid=False, cron_expression=strip_unstorable(text), error=_NO_TEXT, field=None
+            )
         try:
             cron = schedule.parse(text)
         except schedule.CronError as error:

@@ -30,6 +30,7 @@ from cronsched.core.db import DatabaseNow, locked_skipping, retry_conflicts, upd
 from jobs.choices import CatchUp, ExecutionType, Status, TriggerType
 from jobs.engine import metrics, retries, slots
 from jobs.engine.config import EngineConfig
+from jobs.engine.github_tokens import Credential, TokenBook
 from jobs.engine.lease import Term, prove
 from jobs.engine.messages import Delivery, DeliveryResult, GitHubTarget, Outcome, Reason, TargetKind
 from jobs.engine.rows import TOO_LATE_TEXT, end_as_missed
@@ -50,6 +51,7 @@ CLAIM_FIELDS = (
     *(f"job__{name}" for name in (
         *TARGET_FIELDS, "metadata", "timeout_seconds", "is_active", "end_date", "catch_up",
         "signing_secret", "previous_signing_secret", "signing_secret_changed_at",
+        "follow_run", "github_correlation_input",
     )),
 )  # fmt: skip
 
@@ -229,10 +231,10 @@ def _set_own_deadlines(rows: list[JobExecution], config: EngineConfig) -> None:
 
 
 def _to_claim(going: list[JobExecution], *, token: uuid.UUID, now: datetime, config: EngineConfig) -> Claim:
-    result = Claim()
+    result, book = Claim(), TokenBook(config)
     for row in going:
         try:
-            result.deliveries.append(to_delivery(row, token=token, config=config))
+            result.deliveries.append(to_delivery(row, token=token, config=config, book=book))
         except SecretUnreadable as error:
             result.refused.append(_refusal(row, token, now, Reason.CONFIGURATION, str(error)))
         except Exception:
@@ -242,7 +244,7 @@ def _to_claim(going: list[JobExecution], *, token: uuid.UUID, now: datetime, con
     return result
 
 
-def to_delivery(row: JobExecution, *, token: uuid.UUID, config: EngineConfig) -> Delivery:
+def to_delivery(row: JobExecution, *, token: uuid.UUID, config: EngineConfig, book: TokenBook) -> Delivery:
     """Everything that one attempt of `row` needs. Raises SecretUnreadable."""
     overrides = _overrides(row)
     job, called = row.job, _called(row, overrides)
@@ -259,21 +261,33 @@ def to_delivery(row: JobExecution, *, token: uuid.UUID, config: EngineConfig) ->
         signing_secrets=()
         if is_github
         else signing_secrets(job, now=row.started_at, default=config.signing_secret),
-        github=_github_target(called, metadata, overrides, config) if is_github else None,
+        github=_github_target(job, called, metadata, overrides, config, book) if is_github else None,
     )
 
 
 def _github_target(
-    called: Job, metadata: Mapping[str, Any], overrides: Mapping[str, Any], config: EngineConfig
+    job: Job,
+    called: Job,
+    metadata: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+    config: EngineConfig,
+    book: TokenBook,
 ) -> GitHubTarget:
+    owner = called.github_owner or config.github_owner
+    own = overrides.get("github_token")
+    asks = Credential(name="", token=own) if own else book.find(owner, called.github_repo)
     return GitHubTarget(
         api_url=config.github_api_url,
-        owner=called.github_owner or config.github_owner,
+        owner=owner,
         repo=called.github_repo,
         workflow=called.github_workflow_name,
         ref=github.choose_ref(overrides.get("ref"), metadata, config.github_ref),
         inputs=github.merge_inputs(metadata, overrides.get("inputs")),
-        token=overrides.get("github_token") or config.github_token,
+        token=asks.token,
+        app=asks.app,
+        is_followed=job.follow_run,
+        # Another workflow, of this run only, need not have that input.
+        correlation_input=job.github_correlation_input if called.target == job.target else "",
     )
 
 

@@ -9,6 +9,9 @@ Sending is not a transaction, so it is fenced by trust instead: a leader believe
 until (the start of its last successful renewal + the lease's length - a margin), read from a clock
 that counts the time the machine slept. A slow renewal cannot stretch that window.
 
+A leader that is frozen in such a transaction holds the lease's row: `idle_limit_s` is how soon the
+server takes it away.
+
     standby --acquire--> leading --renew ok--> leading
     leading --renew finds another term--> standby
     leading --database silent--> untrusted (sends nothing) --renew ok, same term--> leading
@@ -43,6 +46,17 @@ STANDBY_SEEN_S = 15.0
 STANDBY_KEPT_S = 3600.0
 # What giving the lease up may take.
 STOP_MOST_S = 5.0
+# Of the lease's length: how long a transaction may stand still before the server ends it.
+IDLE_SHARE = 0.5
+
+
+def idle_limit_s(ttl_s: float) -> int:
+    """How long, in whole seconds, a transaction of the engine may stand still.
+
+    A leader that is frozen in one holds the lease's row; its locks are gone before the lease runs out,
+    so that its successor need not wait for it to wake up.
+    """
+    return max(1, int(ttl_s * IDLE_SHARE))
 
 
 class LeaseLost(Exception):

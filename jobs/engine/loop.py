@@ -4,6 +4,7 @@
     ticker    each second: plan what is due, claim, submit   (Ticker -> Engine.tick)
     sender    an event loop: thousands of calls in flight    (Sender, no database)
     recorder  gathers results and writes them in batches     (Recorder)
+    follower  looks how GitHub's runs end                    (Follower)
 
 A standby runs the lease thread alone. A slow target holds a socket, never a thread of ours. On
 SIGTERM: no more planning, what is in flight is waited for within a bound, results are recorded,
@@ -25,8 +26,10 @@ from django.db import Error, close_old_connections
 
 from cronsched.core import clock
 from jobs.engine import metrics
+from jobs.engine.backoff import Backoff
 from jobs.engine.claim import claim
 from jobs.engine.config import EngineConfig
+from jobs.engine.follow.follower import Follower
 from jobs.engine.lease import LeaseKeeper, LeaseLost, Term
 from jobs.engine.plan import plan_due
 from jobs.engine.recorder import Recorder
@@ -41,6 +44,7 @@ CLAIM_BATCH = 500
 # A tick that still has rows to send stops here, so that the next one can plan.
 TICK_BUDGET_S = 0.9
 RECORD_STOP_S = 10.0
+FOLLOW_STOP_S = 5.0
 TICK_STOP_S = 5.0
 # How often `fault` is asked; and how long no tick need come to its end before the process is at fault:
 # several leases, and longer than a database may be away.
@@ -94,7 +98,9 @@ class Engine:
         self.sender = Sender(
             sender_config, on_result=self.recorder.put, is_trusted=self.keeper.is_trusted, clock=now
         )
+        self.follower = Follower(config, sender_config, term=self.keeper.trusted_term, clock=now)
         self._is_failing = False
+        self._backoff = Backoff()
         self._stuck_s = max(STUCK_LEAST_S, STUCK_LEASES * lease_s)
         self._ticks = self._ticks_seen = self._looks = 0
         metrics.IN_FLIGHT.set_function(lambda: self.sender.in_flight)
@@ -105,6 +111,7 @@ class Engine:
         self.recorder.start()
         self.sender.start()
         self.keeper.start()
+        self.follower.start()
         self.ticker.start()
 
     def stop(self, drain_s: float) -> None:
@@ -116,6 +123,7 @@ class Engine:
         logger.info("stopping, waiting for runs in flight count=%d", self.sender.in_flight)
         self.sender.stop(drain_s)
         self.recorder.stop(RECORD_STOP_S)
+        self.follower.stop(FOLLOW_STOP_S)
         self._on_lead_lost()
         self.keeper.stop()
 
@@ -133,6 +141,7 @@ class Engine:
             "clock": self.ticker.is_alive(),
             "sender": self.sender.is_alive(),
             "recorder": self.recorder.is_alive(),
+            "follower": self.follower.is_alive(),
         }
         dead = [name for name, is_alive in alive.items() if not is_alive]
         if dead:
@@ -180,7 +189,7 @@ class Engine:
         self._set_right(began)
 
     def _plan(self, term: Term) -> None:
-        for planned in plan_due(now=self._now(), term=term, config=self._config):
+        for planned in plan_due(now=self._now(), term=term, config=self._config, backoff=self._backoff):
             metrics.DUE.inc(planned.due)
             metrics.BROKEN.inc(planned.broken)
             logger.info(

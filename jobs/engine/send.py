@@ -31,7 +31,7 @@ from typing import Final
 from cronsched import __version__
 from cronsched.core.http.client import AddressPolicy, HttpClient
 from jobs.engine.messages import Delivery, DeliveryResult, Outcome, Reason
-from jobs.engine.transports import TRANSPORTS, Verdict
+from jobs.engine.transports import Line, Verdict, deliver
 from jobs.engine.transports.base import redact
 
 try:
@@ -117,12 +117,14 @@ class _Attempt:
         # Asked again by the client when the connection stands; this spares opening one in vain.
         if not self._may_send(self.delivery):
             return _NOT_SENT
-        transport = TRANSPORTS[self.delivery.kind]
-        request = transport.build(self.delivery, now=self.started_at, user_agent=user_agent)
-        if isinstance(request, Verdict):
-            return request
-        result = await client.send(request, gate=self._begin)
-        return transport.interpret(self.delivery, result, now=self._clock())
+        line = Line(
+            send=client.send,
+            gate=self._begin,
+            clock=self._clock,
+            started_at=self.started_at,
+            user_agent=user_agent,
+        )
+        return await deliver(self.delivery, line)
 
     def _begin(self) -> bool:
         self.is_begun = self._may_send(self.delivery)
@@ -155,6 +157,7 @@ class _Attempt:
             output=verdict.output,
             is_retryable=verdict.is_retryable,
             retry_after_s=verdict.retry_after_s,
+            github_run=verdict.github_run,
         )
 
 

@@ -6,7 +6,7 @@ import cronsched.core.models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("jobs", "0012_offered_at")]
+    dependencies = [("jobs", "0005_follow_github_runs")]
 
     operations = [
         migrations.AddField(

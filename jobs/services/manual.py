@@ -21,7 +21,7 @@ from cronsched.core.errors import InvalidInput
 from jobs.choices import PausedReason, Status, TriggerType
 from jobs.models import Job, JobExecution
 from jobs.services.lifecycle import lock_job, pause_job
-from jobs.services.validation import clean_run, target_of
+from jobs.services.validation import clean_run, refuse_inputs, target_of
 
 
 def run_job_now(
@@ -56,6 +56,7 @@ def _queue(job: Job, *, by: User | None, now: datetime, overrides: Mapping[str, 
             job.end_date = current.end_date
             return None
         own = clean_run(overrides, stored=target_of(current))
+        refuse_inputs(current, own)
         effective = current.with_target(own)
         run = JobExecution(
             job=current,

@@ -16,7 +16,10 @@ from typing import Any
 from django.conf import settings
 
 from cronsched.core.api.exceptions import Throttled
+from cronsched.core.crypto import SecretUnreadable
+from cronsched.core.errors import InvalidInput
 from jobs.engine import config as engine_config
+from jobs.engine.github_tokens import Credential, TokenBook
 from jobs.engine.messages import Delivery, DeliveryResult, GitHubTarget, Outcome, TargetKind
 from jobs.engine.send import SenderConfig, send_now
 from jobs.engine.transports import github
@@ -102,15 +105,26 @@ def _delivery(values: Mapping[str, Any]) -> Delivery:
 def _github(
     job: Job, values: Mapping[str, Any], metadata: Mapping[str, Any], config: engine_config.EngineConfig
 ) -> GitHubTarget:
+    owner = job.github_owner or config.github_owner
+    own = values.get("github_token")
+    asks = Credential(name="", token=own) if own else _token_for(owner, job.github_repo, config)
     return GitHubTarget(
         api_url=config.github_api_url,
-        owner=job.github_owner or config.github_owner,
+        owner=owner,
         repo=job.github_repo,
         workflow=job.github_workflow_name,
         ref=github.choose_ref(values.get("ref"), metadata, config.github_ref),
         inputs=github.merge_inputs(metadata, values.get("inputs")),
-        token=values.get("github_token") or config.github_token,
+        token=asks.token,
+        app=asks.app,
     )
+
+
+def _token_for(owner: str, repo: str, config: engine_config.EngineConfig) -> Credential:
+    try:
+        return TokenBook(config).find(owner, repo)
+    except SecretUnreadable as error:
+        raise InvalidInput(str(error), field="github_token") from None
 
 
 def _message(result: DeliveryResult) -> str:

@@ -345,7 +345,7 @@ def test_fields_are_named_as_the_form_names_them(user_site):
 def preview(site: Any, **values: str) -> str:
     answer = site.send(PREVIEW, **values)
     assert answer.status_code == 200
-    return answer.content.decode()
+    return str(answer.content.decode())
 
 
 def test_a_preview_says_when_it_runs_in_its_zone(viewer_site):

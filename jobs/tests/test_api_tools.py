@@ -59,6 +59,18 @@ def test_invalid_expression_is_an_answer_too(viewer_api: Any, expression: str, f
     assert answer.json()["error"]
 
 
+@pytest.mark.parametrize(
+    "body",
+    [r'{"cron_expression": "* * * * \ud800"}', r'{"cron_expression": "* * *\u0000* *", "x": "\u0000"}'],
+)
+def test_what_is_no_text_at_all_is_an_invalid_expression(viewer_api: Any, body: str) -> None:
+    answer = viewer_api.generic("POST", "/jobs/validate-cron", body, content_type="application/json")
+
+    assert answer.status_code == 200
+    assert answer.json()["valid"] is False
+    assert "no text" in answer.json()["error"]
+
+
 @pytest.mark.parametrize("body", [{}, {"cron_expression": None}, {"cron_expression": 5}])
 @pytest.mark.parametrize("path", ["/jobs/validate-cron", "/jobs/cron-preview"])
 def test_expression_must_be_text(viewer_api: Any, path: str, body: Any) -> None:

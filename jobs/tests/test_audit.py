@@ -35,7 +35,7 @@ def lines() -> list[tuple[str, str, str, dict]]:
     return [(entry.action, entry.actor_name, entry.via, entry.changes) for entry in entries]
 
 
-def edit(job: Job, by, *, minutes: int = 0, via: str = "api", **data) -> AuditEntry:
+def edit(job: Job, by, *, minutes: int = 0, via: str = "api", **data) -> AuditEntry | None:
     lifecycle.update_job(job, data=data, by=by, now=NOON + timedelta(minutes=minutes), via=via)
     return AuditEntry.objects.filter(object_id=str(job.pk)).first()
 

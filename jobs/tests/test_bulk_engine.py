@@ -150,7 +150,8 @@ def test_every_field_that_validation_knows_can_be_uploaded() -> None:
         "github_workflow_name": "w.yml", "metadata": {"a": 1}, "timezone": "UTC", "timeout_seconds": 9,
         "max_retries": 1, "catch_up": "all", "enable_email_notifications": True, "notify_on_success": True,
         "notification_emails": ["a@b.co"], "cron_expression": "1 1 * * *", "end_date": "2031-01-01",
-        "name": "JOB", "alert_after": 2,
+        "name": "JOB", "alert_after": 2, "follow_run": False, "follow_timeout_minutes": 30,
+        "github_correlation_input": "id",
     }  # fmt: skip
 
     run([Entry(row=2, name="job", data=others)])

@@ -43,6 +43,7 @@ def healthy(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
     """As if the threads that this test does not start were alive."""
     monkeypatch.setattr(engine.keeper, "is_alive", lambda: True)
     monkeypatch.setattr(engine.ticker, "is_alive", lambda: True)
+    monkeypatch.setattr(engine.follower, "is_alive", lambda: True)
     return engine
 
 
@@ -128,7 +129,7 @@ def test_ticks_that_fail_of_themselves_are_a_fault_and_a_database_away_is_none(h
     assert looks_until_fault(healthy, 1000) < 1000
 
 
-@pytest.mark.parametrize("part", ["keeper", "ticker", "sender", "recorder"])
+@pytest.mark.parametrize("part", ["keeper", "ticker", "sender", "recorder", "follower"])
 def test_a_thread_that_has_died_is_a_fault(healthy, monkeypatch, part):
     assert healthy.fault() == ""
 

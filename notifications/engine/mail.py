@@ -16,7 +16,7 @@ from django.template.loader import render_to_string
 from notifications.engine.claim import Outcome
 from notifications.engine.words import context_of, title_of
 from notifications.models import Message
-from notifications.unsubscribe import topics_of, unsubscribe_url
+from notifications.unsubscribe import topics_of, unsubscribe_url, why_unwanted
 
 logger = logging.getLogger(__name__)
 
@@ -36,11 +36,10 @@ class MailTransport:
         self._close()
 
     def send(self, message: Message) -> Outcome:
-        try:
-            mail = build_mail(message)
-        except Exception as error:
-            logger.exception("mail: not written message=%s", message.pk)
-            return Outcome(error=f"It could not be written: {error}"[:ERROR_MAX], is_final=True)
+        unwanted = why_unwanted(message)
+        if unwanted:
+            return Outcome(error=unwanted, is_final=True)
+        mail = build_mail(message)
         try:
             self._connection.open()
         except (smtplib.SMTPException, OSError) as error:

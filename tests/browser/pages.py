@@ -19,9 +19,11 @@ DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 # axe-core's names for the rules of WCAG 2.1, levels A and AA.
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
 # Unfold looks at the browser's own colours only when a page is loaded.
-SWITCH_THEME = """colours => {
+SWITCH_THEME = """async colours => {
   const root = document.documentElement;
   if (root.hasAttribute('x-data')) Alpine.$data(root).switchTheme(colours);
+  await new Promise(shown => requestAnimationFrame(() => requestAnimationFrame(shown)));
+  await Promise.allSettled(document.getAnimations().map(one => one.finished));
 }"""
 FAILED_TO_LOAD = "Failed to load resource: the server responded with a status of "
 

@@ -40,17 +40,17 @@ DAILY = (
 )
 
 
-def faults_of(site: Site, pages: dict[str, str], looks: Iterable[Any]) -> dict[Any, list[str]]:
-    """What is wrong, by page, width and colours."""
-    faults: dict[Any, list[str]] = {}
+def expect_no_faults(site: Site, pages: dict[str, str], looks: Iterable[Any]) -> None:
+    """Look at each page in each look; fail with all that is wrong, by page, width and colours."""
+    faults: list[str] = []
     for name, path in pages.items():
         site.open(path)
         for viewport, colours, rules in looks:
             site.look(viewport=viewport, colours=colours)
-            if found := site.faults(rules):
-                faults[name, viewport["width"], colours] = found
+            faults += [f"{name}, {viewport['width']} {colours}: {text}" for text in site.faults(rules)]
         assert site.page.title() != "broken", name
-    return faults
+    if faults:
+        pytest.fail("\n".join(faults))
 
 
 @pytest.mark.smoke
@@ -60,7 +60,7 @@ def test_the_pages_of_every_day(open_site):
     pages = pages_of(admin, only=DAILY)
 
     assert set(pages) == set(DAILY)
-    assert faults_of(open_site(admin), pages, SHORT_LOOKS) == {}
+    expect_no_faults(open_site(admin), pages, SHORT_LOOKS)
 
 
 @pytest.mark.slow
@@ -70,7 +70,7 @@ def test_every_page_of_the_admin_site(open_site, role):
     populate(user)
     assert models_without_rows() == [], "tests/browser/world.py: make a row of each"
 
-    assert faults_of(open_site(user), pages_of(user), ALL_LOOKS) == {}
+    expect_no_faults(open_site(user), pages_of(user), ALL_LOOKS)
 
 
 @pytest.mark.slow
@@ -84,7 +84,7 @@ def test_pages_of_nobody_signed_in(open_site):
         "404": "/nothing/here",
     }
 
-    assert faults_of(site, pages, ALL_LOOKS) == {}
+    expect_no_faults(site, pages, ALL_LOOKS)
 
 
 @pytest.mark.slow
@@ -93,7 +93,7 @@ def test_pages_of_refusals(open_site):
     site.expect_status(403, 404)
     pages = {"403": reverse("admin:accounts_user_changelist"), "404": reverse("admin:index") + "nothing/"}
 
-    assert faults_of(site, pages, ALL_LOOKS) == {}
+    expect_no_faults(site, pages, ALL_LOOKS)
 
 
 @pytest.mark.slow
@@ -101,4 +101,4 @@ def test_pages_of_refusals(open_site):
 def test_an_empty_installation(open_site, role):
     user = user_of(role)
 
-    assert faults_of(open_site(user), pages_of(user), SHORT_LOOKS) == {}
+    expect_no_faults(open_site(user), pages_of(user), SHORT_LOOKS)

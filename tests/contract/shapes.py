@@ -94,6 +94,9 @@ JOB = {
     "notification_emails": [address],
     "notify_on_success": flag,
     "created_by": uuid,
+    "follow_run": flag,
+    "follow_timeout_minutes": or_null(count),
+    "github_correlation_input": or_null(text),
     "is_active": flag,
     "created_at": utc,
     "updated_at": utc,
@@ -114,6 +117,7 @@ EXECUTION = {
     "response_status": or_null(count),
     "error_message": or_null(text),
     "output": or_null(text),
+    "github_run_url": or_null(text),
 }
 EXECUTION_ACROSS_JOBS = {**EXECUTION, "job_name": text, "github_repo": or_null(text)}
 NOTIFICATION = {

@@ -62,7 +62,7 @@ def assert_refused(response: Any, status: int, error: str | None = None) -> None
 @each([one for one in EVERY if not one.is_open])
 def test_nobody_is_told_anything(world: World, operation: Operation) -> None:
     path = address(world, operation.path)
-    for headers in ({}, {"authorization": "Bearer nonsense"}):
+    for headers in ({}, {"authorization": "Bearer nonsense"}, {"accept": "text/html"}):
         response = send(world, "anonymous", operation.method, path, headers=headers)
         assert_refused(response, 401, "Unauthorized")
         assert response["WWW-Authenticate"].startswith("Bearer")

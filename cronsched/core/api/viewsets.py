@@ -1,7 +1,7 @@
 """The base of every viewset: one clock reading, one table of rights, one order of refusals.
 
-A request is refused in this order: 405 where the method is not declared, 406, 401, 403 for the
-role, 404, 403 for another's object, 400. Reading the body and the query comes last, so a viewset
+A request is refused in this order: 405 where the method is not declared, 401, 403 for the role, 406,
+404, 403 for another's object, 400. Reading the body and the query comes last, so a viewset
 calls `get_object()` before it looks at `self.body` or `self.params`.
 """
 
@@ -101,10 +101,11 @@ class ContractViewSet(GenericViewSet[Any]):
         if self.right is None:
             raise MethodNotAllowed(str(request.method))
         super().initial(request, *args, **kwargs)
+        if self.negotiates:
+            super().perform_content_negotiation(request)
 
     def perform_content_negotiation(self, request: Request, force: bool = False) -> tuple[BaseRenderer, str]:
-        if self.negotiates:
-            return super().perform_content_negotiation(request, force)
+        """What answers, refusals too, are written with. Whether it is accepted is asked after who asks."""
         renderer = self.get_renderers()[0]
         return renderer, str(renderer.media_type)
 

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import codecs
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from email.message import Message
 from functools import lru_cache
 from typing import Final
-
-import aiohttp
 
 from cronsched.core.text import strip_unstorable
 
 # Bytes of an answer that are kept, after decompression.
 MAX_BODY_BYTES: Final = 64 * 1024
-# Compressed bytes read at most: an endless stream that decompresses to nothing must end as well.
-_MAX_WIRE_BYTES: Final = 4 * MAX_BODY_BYTES
+# Compressed bytes read at most, for each byte kept: an endless stream that decompresses to nothing must
+# end as well.
+_WIRE_FACTOR: Final = 4
 
 # Text codecs that are not for answers: slow on purpose-made input, or a source of lone surrogates.
 _REFUSED_CODECS: Final = frozenset({"idna", "punycode", "utf-7", "unicode-escape", "raw-unicode-escape"})
@@ -28,30 +28,33 @@ _REFUSED_CODECS: Final = frozenset({"idna", "punycode", "utf-7", "unicode-escape
 class BodyReader:
     """Collects one answer. What was read stays readable when the connection breaks half-way."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = MAX_BODY_BYTES) -> None:
+        self.limit = limit
         self.is_truncated = False
         self._content = bytearray()
         self._charset = "utf-8"
         self._note = ""
+        self._wire_bytes = 0
+        self._decode: Callable[[bytes], bytes] | None = None
 
-    async def read(self, response: aiohttp.ClientResponse) -> None:
-        """Read to the end or the limit. Raises what aiohttp raises when the connection breaks."""
-        self._charset = _charset(response)
-        decode = self._decoder(response.headers.get("Content-Encoding", "").strip().lower())
-        wire_bytes = 0
-        while chunk := await response.content.readany():
-            wire_bytes += len(chunk)
-            if decode is not None:
-                self._content += decode(chunk)
-            if len(self._content) > MAX_BODY_BYTES or wire_bytes > _MAX_WIRE_BYTES:
-                self.is_truncated = True
-                return
+    def begin(self, headers: Mapping[str, str]) -> None:
+        """What the head says of the body. Lowercase names."""
+        self._charset = _charset(headers.get("content-type", ""))
+        self._decode = self._decoder(headers.get("content-encoding", "").lower())
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes; beyond the limit it `is_truncated`, and no more need come."""
+        self._wire_bytes += len(chunk)
+        if self._decode is not None:
+            self._content += self._decode(chunk)
+        if len(self._content) > self.limit or self._wire_bytes > _WIRE_FACTOR * self.limit:
+            self.is_truncated = True
 
     def text(self) -> str:
         """The answer as text that any database takes."""
         if self._note:
             return self._note
-        content = bytes(self._content[:MAX_BODY_BYTES])
+        content = bytes(self._content[: self.limit])
         decoder = codecs.getincrementaldecoder(self._charset)(errors="replace")
         # Not final when cut: the limit may have split a character, which is no fault of the server.
         return strip_unstorable(decoder.decode(content, not self.is_truncated))
@@ -69,7 +72,7 @@ class BodyReader:
         inflater = zlib.decompressobj(32 + zlib.MAX_WBITS)
 
         def inflate(chunk: bytes) -> bytes:
-            room = MAX_BODY_BYTES + 1 - len(self._content)
+            room = self.limit + 1 - len(self._content)
             try:
                 return inflater.decompress(chunk, room)
             except zlib.error:
@@ -79,11 +82,13 @@ class BodyReader:
         return inflate
 
 
-def _charset(response: aiohttp.ClientResponse) -> str:
-    return _codec(response.charset or "utf-8")
-
-
 @lru_cache(maxsize=256)
+def _charset(content_type: str) -> str:
+    head = Message()
+    head["content-type"] = content_type
+    return _codec(head.get_content_charset("utf-8"))
+
+
 def _codec(charset: str) -> str:
     """The codec for a charset that a server named; UTF-8 where there is none, or none for text."""
     try:

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-import aiohttp
-
+from cronsched.core.http.connection import HungUp, InvalidAnswer
 from cronsched.core.http.resolver import BlockedAddressError
 
 
@@ -49,34 +48,19 @@ _BY_ERRNO: Final = {
 _NO_SUCH_NAME: Final = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)})
 
 
-def explain(error: Exception, *, host: str, port: int | None, has_status: bool) -> Explained:
-    """Put any error that aiohttp, asyncio or a socket raised during a call into words."""
+def explain(error: Exception, *, host: str, port: int | None, was_sent: bool, has_status: bool) -> Explained:
+    """Put any error that asyncio, a socket or the connection raised during a call into words."""
     peer = f"{f'[{host}]' if ':' in host else host}:{port}"
-    if blocked := _blocked(error):
-        return Explained(Fault.BLOCKED_ADDRESS, str(blocked))
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
+    if isinstance(error, BlockedAddressError):
+        return Explained(Fault.BLOCKED_ADDRESS, str(error))
+    if isinstance(error, socket.gaierror):
         return Explained(Fault.DNS, _dns(error, host))
-    if tls := _tls_cause(error):
-        return Explained(Fault.TLS, _tls(tls, peer))
-    if isinstance(error, (aiohttp.InvalidURL, ValueError)):
+    # A certificate's fault is a ValueError, too.
+    if isinstance(error, ssl.SSLError):
+        return Explained(Fault.TLS, _tls(error, peer))
+    if isinstance(error, ValueError):
         return Explained(Fault.CONFIGURATION, f"The request to {peer} could not be built: {_kind(error)}")
-    return Explained(Fault.CONNECTION, _connection(error, peer, has_status))
-
-
-def _blocked(error: Exception) -> BlockedAddressError | None:
-    inner = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
-    return inner if isinstance(inner, BlockedAddressError) else None
-
-
-def _tls_cause(error: Exception) -> ssl.SSLError | None:
-    """The TLS error that this is, or that it stands for; aiohttp wraps it in two ways."""
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        inner: BaseException = error.certificate_error
-    elif isinstance(error, aiohttp.ClientConnectorError):
-        inner = error.os_error
-    else:
-        inner = error
-    return inner if isinstance(inner, ssl.SSLError) else None
+    return Explained(Fault.CONNECTION, _connection(error, peer, was_sent, has_status))
 
 
 def _tls(error: ssl.SSLError, peer: str) -> str:
@@ -86,29 +70,25 @@ def _tls(error: ssl.SSLError, peer: str) -> str:
     return f"TLS connection to {peer} failed: {reason}"
 
 
-def _dns(error: aiohttp.ClientConnectorDNSError, host: str) -> str:
-    if error.os_error.errno in _NO_SUCH_NAME:
+def _dns(error: socket.gaierror, host: str) -> str:
+    if error.errno in _NO_SUCH_NAME:
         return f"The name {host} could not be resolved: there is no such name"
-    if error.os_error.errno == socket.EAI_AGAIN:
+    if error.errno == socket.EAI_AGAIN:
         return f"The name {host} could not be resolved: the name server did not answer"
-    return f"The name {host} could not be resolved: {error.os_error.strerror or 'no address'}"
+    return f"The name {host} could not be resolved: {error.strerror or 'no address'}"
 
 
-def _connection(error: Exception, peer: str, has_status: bool) -> str:
-    if isinstance(error, aiohttp.ClientConnectorError):
-        template = _BY_ERRNO.get(error.os_error.errno or 0)
-        return (
-            template.format(peer=peer) if template else f"No connection to {peer}: {error.os_error.strerror}"
-        )
+def _connection(error: Exception, peer: str, was_sent: bool, has_status: bool) -> str:
+    known = _BY_ERRNO.get(getattr(error, "errno", None) or 0, "").format(peer=peer)
+    if not was_sent:
+        return known or f"No connection to {peer}: {getattr(error, 'strerror', None) or _kind(error)}"
     if has_status:
         return f"The connection to {peer} was closed before the answer ended"
-    if isinstance(error, aiohttp.ServerDisconnectedError):
+    if isinstance(error, HungUp):
         return f"The connection was closed by {peer} before an answer"
-    if isinstance(error, aiohttp.ClientResponseError):
+    if isinstance(error, InvalidAnswer):
         return f"{peer} did not answer with valid HTTP"
-    if isinstance(error, OSError) and error.errno in _BY_ERRNO:
-        return f"{_BY_ERRNO[error.errno].format(peer=peer)} before an answer"
-    return f"The connection to {peer} failed: {_kind(error)}"
+    return f"{known} before an answer" if known else f"The connection to {peer} failed: {_kind(error)}"
 
 
 def _kind(error: Exception) -> str:

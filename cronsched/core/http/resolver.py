@@ -11,18 +11,21 @@ import asyncio
 import queue
 import socket
 import threading
-from collections import Counter
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
-
-from aiohttp.abc import AbstractResolver, ResolveResult
 
 from cronsched.core.http.guard import AddressPolicy, blocked_sentence
 
 # Distinct names that may hang at once; look-ups of one name are already shared by the connector.
 MAX_LOOKUP_THREADS: Final = 128
 
+# How long an answer is believed, and how many are kept.
+_KNOWN_S: Final = 10.0
+_MAX_KNOWN: Final = 4096
+
+_Name = tuple[str, int]
 AddrInfo = list[tuple[Any, ...]]
 Lookup = Callable[..., AddrInfo]
 _Answer = tuple[AddrInfo | None, OSError | None]
@@ -86,53 +89,51 @@ def _settle(future: asyncio.Future[_Answer], answer: _Answer) -> None:
         future.set_result(answer)
 
 
-class PolicyResolver(AbstractResolver):
+class PolicyResolver:
     """Resolve by the system's resolver; refuse a name when *any* of its addresses is refused.
 
     One bad address is enough: a name that mixes public and private ones is the usual trick to have
     the check look at one and the connection go to the other. `policy` None: everything is let through.
+    Calls of one name share a look-up, and for a moment its answer.
     """
 
     def __init__(self, *, policy: AddressPolicy | None, pool: LookupPool, lookup: Lookup) -> None:
         self._policy = policy
         self._pool = pool
         self._lookup = lookup
-        self._under_way: Counter[str] = Counter()
+        self._asking: dict[_Name, asyncio.Task[AddrInfo]] = {}
+        self._known: dict[_Name, tuple[AddrInfo, float]] = {}
 
     def is_under_way(self, host: str) -> bool:
         """True while `host` is being looked up, to say what a timed-out call was waiting for."""
-        return self._under_way[host] > 0
+        return any(name == host for name, _ in self._asking)
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        self._under_way[host] += 1
-        try:
-            infos = await self._pool.run(
-                lambda: self._lookup(
-                    host, port, type=socket.SOCK_STREAM, family=family, flags=socket.AI_ADDRCONFIG
-                )
-            )
-        finally:
-            self._under_way[host] -= 1
-            if not self._under_way[host]:
-                del self._under_way[host]
-        return [self._result(host, port, info) for info in infos]
+    async def resolve(self, host: str, port: int) -> AddrInfo:
+        """The addresses of a name. Raises OSError: gaierror, and BlockedAddressError."""
+        name = (host, port)
+        infos, until = self._known.get(name, ([], 0.0))
+        if time.monotonic() < until:
+            return infos
+        if name not in self._asking:
+            task = self._asking[name] = asyncio.create_task(self._ask(name))
+            task.add_done_callback(lambda done: self._note(name, done))
+        # One that gives up must not take the answer from the others.
+        return await asyncio.shield(self._asking[name])
 
-    def _result(self, host: str, port: int, info: tuple[Any, ...]) -> ResolveResult:
-        family, _, proto, _, sockaddr = info
-        check_sockaddr(self._policy, sockaddr[0], host)
-        return ResolveResult(
-            hostname=host,
-            host=sockaddr[0],
-            port=port,
-            family=family,
-            proto=proto,
-            flags=socket.AI_NUMERICHOST,
+    async def _ask(self, name: _Name) -> AddrInfo:
+        infos = await self._pool.run(
+            lambda: self._lookup(*name, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
         )
+        for *_, sockaddr in infos:
+            check_sockaddr(self._policy, sockaddr[0], name[0])
+        return infos
 
-    async def close(self) -> None:
-        """Nothing is held here; the pool belongs to the client."""
+    def _note(self, name: _Name, done: asyncio.Task[AddrInfo]) -> None:
+        del self._asking[name]
+        if len(self._known) >= _MAX_KNOWN:
+            self._known.clear()
+        if not done.cancelled() and done.exception() is None:
+            self._known[name] = (done.result(), time.monotonic() + _KNOWN_S)
 
 
 def check_sockaddr(policy: AddressPolicy | None, address: str, host: str = "") -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cronsched.core.masking import filled_in, has_marks, is_secret_name, masked_pair
+from cronsched.core.masking import filled_in, has_marks, is_secret_name, masked_pair, masked_target
 
 
 @pytest.mark.parametrize(
@@ -74,3 +74,32 @@ def test_what_was_taken_out_comes_back_from_what_is_there(kept, present, whole):
 )
 def test_without_a_counterpart_the_mark_stays(kept, present):
     assert has_marks(filled_in(kept, present))
+
+
+@pytest.mark.parametrize(
+    ("target", "shown"),
+    [
+        ("https://hooks.example.com/run", "https://hooks.example.com/run"),
+        ("https://hooks.example.com/run?token=abc#part", "https://hooks.example.com/run"),
+        (
+            "https://me:pw@hooks.example.com:8443/v2/nightly-report",
+            "https://hooks.example.com:8443/v2/nightly-report",
+        ),
+        (
+            "https://hooks.slack.com/services/T024BE7LD/B000/aB3dE5gH7jK9mN1pQ3sT5vW7",
+            "https://hooks.slack.com/services/…E7LD/B000/…5vW7",
+        ),
+        (
+            "https://hc.example.com/ping/5b1f8a52-6d1b-4b1e-9d3f-2f6a1c0de123",
+            "https://hc.example.com/ping/…e123",
+        ),
+        ("https://x.example.com/AbCdEfGhIjKlMnOp/run", "https://x.example.com/…MnOp/run"),
+        (
+            "https://x.example.com/20260310/synchronise-customers",
+            "https://x.example.com/20260310/synchronise-customers",
+        ),
+        ("acme/app/actions/workflows/build-2026a7b8.yml", "acme/app/actions/workflows/build-2026a7b8.yml"),
+    ],
+)
+def test_a_target_is_named_without_its_keys(target, shown):
+    assert masked_target(target) == shown

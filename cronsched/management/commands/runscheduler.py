@@ -19,10 +19,12 @@ from django.core.management.base import CommandError, CommandParser
 from prometheus_client import start_http_server
 
 from cronsched.chores import ChoreScheduler
+from cronsched.core.db import limit_idle_transactions
 from cronsched.garbage import collect_rarely
 from cronsched.management.base import ProductCommand, seconds
 from jobs.engine import metrics
 from jobs.engine.config import EngineConfig, from_settings
+from jobs.engine.lease import idle_limit_s
 from jobs.engine.loop import WATCH_S, Engine
 from jobs.engine.offer import Offers
 from jobs.services.maintenance import resync
@@ -132,6 +134,7 @@ def make_offers(config: EngineConfig) -> Offers:
 
 def make_engine() -> Engine:
     """The engine as the settings describe it, with its chores."""
+    limit_idle_transactions(idle_limit_s(settings.SCHEDULER_LOCK_STALE_SECONDS))
     chores = ChoreScheduler()
     config = from_settings()
     engine = Engine(

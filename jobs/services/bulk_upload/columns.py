@@ -157,7 +157,7 @@ COLUMNS: Final = (
         write=lambda value: "enabled" if value else "disabled",
     ),
     Column(field="target_url", title="Target URL", clears=True),
-    Column(field="github_owner", title="GitHub Owner", clears=True),
+    Column(field="github_owner", title="GitHub Owner"),
     Column(field="github_repo", title="Repo", others=("github_repo",), clears=True),
     Column(
         field="github_workflow_name", title="Workflow Name", others=("github_workflow_name",), clears=True
@@ -197,6 +197,9 @@ COLUMNS: Final = (
     Column(field="catch_up", title="catch_up"),
     Column(field="max_retries", title="max_retries", read=_read_whole),
     Column(field="timeout_seconds", title="timeout_seconds", clears=True, read=_read_whole),
+    Column(field="follow_run", title="follow_run", read=_read_flag, write=_write_flag),
+    Column(field="follow_timeout_minutes", title="follow_timeout_minutes", clears=True, read=_read_whole),
+    Column(field="github_correlation_input", title="github_correlation_input", clears=True),
 )
 _BRANCH_COLUMN: Final = Column(field=BRANCH, title="Branch")
 # Read, never written: an export holds no secrets, and a blank keeps what is there.
