@@ -20,7 +20,7 @@ from accounts.models import AuditEntry, LoginFailure, User
 from accounts.tests.factories import UserFactory
 from cronsched.testing.fixtures_admin import Visitor
 from jobs.engine.tell import tell_finished
-from jobs.models import ChoreState, SchedulerLease
+from jobs.models import ChoreState, GitHubToken, SchedulerLease
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 from notifications.models import Channel, EmailOptOut, Message, NotificationPreferences, SlackSettings
 from notifications.tests.factories import NotificationFactory
@@ -43,6 +43,9 @@ OBJECTS: dict[str, Callable[[User], models.Model]] = {
     "jobs.Job": lambda owner: JobFactory(created_by=owner),
     "jobs.JobExecution": lambda owner: ExecutionFactory(job=JobFactory(created_by=owner)),
     "jobs.SchedulerLease": lambda owner: made(SchedulerLease, pk=1),
+    "jobs.GitHubToken": lambda owner: made(
+        GitHubToken, owner="acme", scope_key="acme/", created_at=NOON, updated_at=NOON
+    ),
     "jobs.ChoreState": lambda owner: made(ChoreState, name="prune"),
     "django_apscheduler.DjangoJob": lambda owner: timetable(),
     "django_apscheduler.DjangoJobExecution": lambda owner: made(
@@ -52,9 +55,6 @@ OBJECTS: dict[str, Callable[[User], models.Model]] = {
     "notifications.NotificationPreferences": lambda owner: made(NotificationPreferences, user=owner),
     "notifications.SlackSettings": lambda owner: made(SlackSettings),
     "notifications.Message": lambda owner: mailed(owner),
-    "notifications.EmailOptOut": lambda owner: made(
-        EmailOptOut, address_key="ops@example.com", topic="email_on_job_failure", created_at=NOON
-    ),
 }
 
 
@@ -108,6 +108,7 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
     },
     "jobs.JobExecution": dict.fromkeys(ROLES, (READ, READ)),
     "jobs.SchedulerLease": {"admin": (READ, READ)},
+    "jobs.GitHubToken": {"admin": (f"{READ} add change delete",) * 2},
     "jobs.ChoreState": {"admin": (READ, READ)},
     "django_apscheduler.DjangoJob": {"admin": (READ, READ)},
     "django_apscheduler.DjangoJobExecution": {"admin": (READ, READ)},
@@ -128,6 +129,7 @@ ACTIONS: dict[str, dict[str, str]] = {
         "admin": "enable disable run_now extend_end_date change_team hand_over delete_selected",
         "user": "enable disable run_now extend_end_date change_team delete_selected",
     },
+    "jobs.GitHubToken": {"admin": "delete_selected"},
     "jobs.JobExecution": {"admin": "run_again", "user": "run_again"},
     "notifications.Notification": dict.fromkeys(ROLES, "mark_read delete_selected"),
     "notifications.Message": {"admin": "send_again"},
