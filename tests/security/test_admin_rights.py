@@ -54,9 +54,6 @@ OBJECTS: dict[str, Callable[[User], models.Model]] = {
     "notifications.Notification": lambda owner: NotificationFactory(user=owner),
     "notifications.NotificationPreferences": lambda owner: made(NotificationPreferences, user=owner),
     "notifications.SlackSettings": lambda owner: made(SlackSettings),
-    "notifications.EmailOptOut": lambda owner: made(
-        EmailOptOut, address_key="a@example.com", topic="email_on_job_failure", created_at=NOON
-    ),
     "notifications.Message": lambda owner: mailed(owner),
 }
 
