@@ -65,7 +65,7 @@ def _templates() -> list[_Template]:
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    """Of two placeholders side by side, the second holds nothing or begins anew: "23" and " or SUN to SAT"."""
+    """Of two placeholders side by side, the second is empty or begins anew: "23" and " or SUN to SAT"."""
     first, *parts = PLACEHOLDER.split(text)
     pattern = re.escape(first)
     for number, part in enumerate(parts):
