@@ -17,6 +17,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_POST
 from unfold.forms import AdminOwnPasswordChangeForm, AuthenticationForm
 from unfold.sites import UnfoldAdminSite
 
@@ -30,6 +31,7 @@ from cronsched.core.api.address import client_address
 from cronsched.core.api.exceptions import Throttled
 from cronsched.core.errors import DomainError
 from cronsched.core.said import said
+from cronsched.guide import guide, hide_guide
 
 EMAIL_MAX = 120
 
@@ -99,10 +101,15 @@ class AdminSite(UnfoldAdminSite):  # type: ignore[misc]
     index_title = _("Home")
     login_form = SignInForm
 
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        # Asked for by pages with a bell alone, when they are written.
+        return {**super().each_context(request), "unread_count": lambda: _unread(request)}
+
     def get_urls(self) -> list[Any]:
         own = [
             path("home/", self.admin_view(self.home), name="home"),
             path("language-and-time/", self.admin_view(self.viewing), name="viewing"),
+            path("hide-guide/", self.admin_view(require_POST(hide_guide)), name="hide_guide"),
         ]
         return [*own, *super().get_urls()]
 
@@ -111,7 +118,12 @@ class AdminSite(UnfoldAdminSite):  # type: ignore[misc]
         return viewing_page(request, self.each_context(request))
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
-        context = {"home": _home(request), "is_fullwidth": "1", **(extra_context or {})}
+        context = {
+            "home": _home(request),
+            "guide": guide(request),
+            "is_fullwidth": "1",
+            **(extra_context or {}),
+        }
         answer: TemplateResponse = super().index(request, context)
         return answer
 
@@ -162,6 +174,13 @@ def _home(request: HttpRequest) -> dict[str, Any]:
     from jobs.admin.home import home_context
 
     return home_context(request)
+
+
+def _unread(request: HttpRequest) -> str:
+    from notifications.services.notices import UNREAD_SHOWN, count_unread
+
+    count = count_unread(user=request.user) if request.user.is_authenticated else 0
+    return "" if not count else str(count) if count < UNREAD_SHOWN else f"{UNREAD_SHOWN - 1}+"
 
 
 def may_manage(request: HttpRequest) -> bool:

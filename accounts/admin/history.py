@@ -46,6 +46,7 @@ PAGES = {
     AuditKind.CATEGORY.value: "admin:taxonomy_jobcategory_change",
     AuditKind.TEAM.value: "admin:taxonomy_picteam_change",
     AuditKind.SLACK.value: "admin:notifications_slacksettings_change",
+    AuditKind.GITHUB_TOKEN.value: "admin:jobs_githubtoken_change",
     AuditKind.PREFERENCES.value: "admin:accounts_user_change",
 }
 LINES_SHOWN = 3
@@ -86,6 +87,7 @@ class AuditAdmin(CsvExport, ReadOnlyAdmin):
     search_fields = ("object_name",)
     search_help_text = _("Name of the job, user, category or team")
     list_fullwidth = True
+    empty_text = _("Every change to jobs, users, teams, categories and settings is written down here.")
     sortable_by = ("when",)
     actions = None
     list_before_template = "admin/_list_export.html"

@@ -163,7 +163,7 @@ def _without_controls(text: str) -> str:
 
 def _summary(context: Mapping[str, Any]) -> list[str]:
     facts = context["facts"]
-    lines = _within(TEXT_MAX, [_line(fact) for fact in facts[:LISTED_MAX]])
+    lines = _within(TEXT_MAX, [_summary_line(fact) for fact in facts[:LISTED_MAX]])
     more = len(facts) - len(lines) + context["more"]
     return [*lines, f"… and {more:,} more: <{context['history_url']}|all runs>"] if more > 0 else lines
 
@@ -171,12 +171,15 @@ def _summary(context: Mapping[str, Any]) -> list[str]:
 def _line(fact: Mapping[str, Any]) -> str:
     icon = _ICONS.get(fact["event"], ":white_circle:")
     url = fact["run_url"] or fact["job_url"]
-    error = f": {_cut(one_line(fact['error']), 120)}" if fact.get("error") else ""
-    return f"{icon} <{url}|{_label(fact['job'])}> {fact['verb']}{error}"
+    return f"{icon} <{url}|{_label(fact['job'])}> {fact['verb']}"
+
+
+def _summary_line(fact: Mapping[str, Any]) -> str:
+    return f"{_line(fact)} · {_cut(' · '.join(fact['details']), 300)}"
 
 
 def _fact_lines(fact: Mapping[str, Any]) -> list[str]:
-    lines = [_line({**fact, "error": ""})]
+    lines = [_line(fact)]
     lines += [f"*{label}:* {_cut(str(value), 1000)}" for label, value in fact["rows"]]
     if fact.get("answer"):
         lines.append(f"```{_cut(fact['answer'].replace('```', '´´´'), SECTION_MAX - 6)}```")

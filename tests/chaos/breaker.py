@@ -37,6 +37,8 @@ LOOK_S = 0.05
 RETRIES = 3
 # Beyond the deadline of the last run (its timeout and 15 s) and the look of the rescue chore (15 s).
 SETTLE_S = 90
+# What a scheduler may take to start and to lead, on a machine that is out of breath.
+START_S = 120
 
 Disturb = Callable[[float], None]
 
@@ -120,7 +122,12 @@ class Breaker:
             self._signal(frozen, signal.SIGCONT)
         while len(self.alive) < 2:
             self._add_scheduler()
+        wait_until(self._has_leader, START_S, self._story)
         wait_until(self._is_at_rest, SETTLE_S, self._story)
+
+    def _has_leader(self) -> bool:
+        self._watch_lease(time.monotonic())
+        return any(f":{one.pid}:" in self.leads.holder for one in self.alive)
 
     def _is_at_rest(self) -> bool:
         try:
@@ -180,8 +187,9 @@ class Breaker:
     def _victim(self) -> SchedulerProcess | None:
         """The leader two times of three: the others only stand by."""
         frozen = [process for _, process in self._frozen]
-        able = [process for process in self.alive if process not in frozen]
-        if len(able) < 1:
+        # One that has not started yet does nothing that could be broken.
+        able = [process for process in self.alive if process not in frozen and process.has_started()]
+        if not able:
             return None
         leading = [process for process in able if f":{process.pid}:" in self.leads.holder]
         return self.random.choice(leading if leading and self.random.random() < 0.67 else able)

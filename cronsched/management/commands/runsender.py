@@ -13,9 +13,11 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
+from cronsched.core.db import limit_idle_transactions
 from cronsched.management.base import ProductCommand, seconds
 from cronsched.management.commands.runscheduler import DRAIN_S, serve_metrics
 from jobs.engine.config import from_settings
+from jobs.engine.lease import idle_limit_s
 from jobs.engine.worker import Worker
 from jobs.services.trial import sender_config
 
@@ -45,6 +47,7 @@ class Command(ProductCommand):
         # Only here: an installation without Celery has the other commands.
         from cronsched.celery_app import serve
 
+        limit_idle_transactions(idle_limit_s(settings.SCHEDULER_LOCK_STALE_SECONDS))
         worker = Worker(from_settings(), sender_config())
         serve_metrics()
         worker.start()
