@@ -7,6 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Case, CharField, Q, QuerySet, Value, When
 from django.http import HttpRequest
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django_apscheduler.models import DjangoJob, DjangoJobExecution
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RelatedDropdownFilter
@@ -14,9 +15,10 @@ from unfold.decorators import display
 
 from cronsched.core import clock
 from cronsched.core.admin import AdminsOnly, ReadOnlyAdmin
-from cronsched.core.admin_display import badge, moment, preformatted
+from cronsched.core.admin_display import EMPTY, badge, moment, preformatted
 from cronsched.core.admin_filters import PeriodFilter
 from cronsched.core.db import DatabaseNow
+from jobs.engine.lease import standbys
 from jobs.models import ChoreState, SchedulerLease
 
 # Their pages are called by these. The models are another package's, which calls them "django jobs".
@@ -42,7 +44,7 @@ class LeaseAdmin(AdminsOnly, ReadOnlyAdmin):
     """The lease, judged by the database's clock, as the schedulers do."""
 
     empty_text = _("No scheduler has led yet: start one with `manage.py runscheduler`, or ./start.sh.")
-    list_display = ("state", "holder", "term", "leads_since", "heartbeat", "expiry")
+    list_display = ("state", "holder", "term", "leads_since", "heartbeat", "expiry", "lag", "standing_by")
     list_display_links = None
     fields = list_display
     actions = None
@@ -63,6 +65,17 @@ class LeaseAdmin(AdminsOnly, ReadOnlyAdmin):
     @display(description=_("last heartbeat"))
     def heartbeat(self, obj: SchedulerLease) -> str:
         return moment(obj.renewed_at, now=clock.now(), seconds=True)
+
+    @display(description=_("tick lag"))
+    def lag(self, obj: SchedulerLease) -> str:
+        if obj.tick_lag_ms is None:
+            return EMPTY
+        worst = {"last": obj.tick_lag_ms, "worst": obj.tick_lag_worst_ms}
+        return gettext("%(last)d ms, at worst %(worst)d ms in a minute") % worst
+
+    @display(description=_("standbys"))
+    def standing_by(self, obj: SchedulerLease) -> str:
+        return ", ".join(row.holder for row in standbys()) or EMPTY
 
     @display(description=_("expires"))
     def expiry(self, obj: SchedulerLease) -> str:
