@@ -58,9 +58,6 @@ OBJECTS: dict[str, Callable[[User], models.Model]] = {
         EmailOptOut, address_key="a@example.com", topic="email_on_job_failure", created_at=NOON
     ),
     "notifications.Message": lambda owner: mailed(owner),
-    "notifications.EmailOptOut": lambda owner: made(
-        EmailOptOut, address_key="ops@example.com", topic="email_on_job_failure", created_at=NOON
-    ),
 }
 
 
