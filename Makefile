@@ -5,7 +5,7 @@ CHECK_ENV := DJANGO_SETTINGS_MODULE=cronsched.testing.settings TEST_DATABASE_URL
 MANAGE := $(CHECK_ENV) $(PY) manage.py
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test check tools format lint types imports django-checks schema-check fix schema client-check postman chaos audit nightly clean-start clean
+.PHONY: help dev test check tools format lint types imports django-checks schema-check fix schema messages client-check postman chaos audit nightly clean-start clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -46,6 +46,9 @@ fix: tools ## format, and repair what ruff can
 
 schema: tools ## the OpenAPI document, to openapi.yaml
 	$(MANAGE) spectacular --validate --fail-on-warn --file openapi.yaml
+
+messages: tools ## bring the Japanese catalogue up to date with the code; lists what is left to translate
+	$(PY) -m tests.messages
 
 clients/generated/openapi.json: tools
 	@mkdir -p $(@D)
