@@ -65,4 +65,10 @@ def _templates() -> list[_Template]:
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile("(.*?)".join(re.escape(part) for part in PLACEHOLDER.split(text)), re.DOTALL)
+    """Of two placeholders side by side, the second is empty or begins anew: "23" and " or SUN to SAT"."""
+    first, *parts = PLACEHOLDER.split(text)
+    pattern = re.escape(first)
+    for number, part in enumerate(parts):
+        is_beside = number > 0 and parts[number - 1] == ""
+        pattern += (r"((?:[ ;,(].*)?)" if is_beside else "(.*?)") + re.escape(part)
+    return re.compile(pattern, re.DOTALL)

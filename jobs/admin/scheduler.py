@@ -41,6 +41,7 @@ _ALIVE = ~Q(holder="") & Q(expires_at__gt=DatabaseNow())
 class LeaseAdmin(AdminsOnly, ReadOnlyAdmin):
     """The lease, judged by the database's clock, as the schedulers do."""
 
+    empty_text = _("No scheduler has led yet: start one with `manage.py runscheduler`, or ./start.sh.")
     list_display = ("state", "holder", "term", "leads_since", "heartbeat", "expiry")
     list_display_links = None
     fields = list_display
@@ -70,6 +71,7 @@ class LeaseAdmin(AdminsOnly, ReadOnlyAdmin):
 
 @admin.register(ChoreState)
 class ChoreAdmin(AdminsOnly, ReadOnlyAdmin):
+    empty_text = _("The scheduler that leads notes here what each chore did last.")
     list_display = ("name", "health", "started", "success")
     fields = ("name", "health", "started", "success", "error")
     actions = None
@@ -97,6 +99,7 @@ class ChoreAdmin(AdminsOnly, ReadOnlyAdmin):
 class ChoreTimetableAdmin(AdminsOnly, ReadOnlyAdmin):
     """django-apscheduler's page without its "run selected", which would run in the web process."""
 
+    empty_text = _("A scheduler that leads writes its chores here: none has led yet.")
     list_display = ("id", "next_run")
     list_display_links = None
     search_fields = ("id",)
@@ -111,6 +114,7 @@ class ChoreTimetableAdmin(AdminsOnly, ReadOnlyAdmin):
 
 @admin.register(DjangoJobExecution)
 class ChoreRunAdmin(AdminsOnly, ReadOnlyAdmin):
+    empty_text = _("The chores of the scheduler that leads are listed here for two days.")
     list_display = ("started", "chore", "result", "duration")
     list_filter = (
         ("status", ChoicesDropdownFilter),
