@@ -26,7 +26,14 @@ from uuid import UUID
 
 from django.db import DatabaseError, transaction
 
-from cronsched.core.db import is_answering, is_conflict, locked, locked_skipping, retry_conflicts
+from cronsched.core.db import (
+    is_answering,
+    is_conflict,
+    is_cut_short,
+    locked,
+    locked_skipping,
+    retry_conflicts,
+)
 from jobs.choices import Status
 from jobs.engine import metrics, slots
 from jobs.engine.backoff import Backoff
@@ -44,6 +51,8 @@ logger = logging.getLogger(__name__)
 BATCH = 500
 # The first batch of a tick is small: where many are due, the first request leaves the sooner.
 FIRST_BATCH = 50
+# What a batch is divided by when the server has ended its transaction.
+SHORTER = 8
 PLAN_FIELDS = (
     "id", "name", "cron_expression", "timezone", "end_date", "is_active", "next_run_at", "planned_schedule",
     "schedule_version", "target_url", "github_owner", "github_repo", "github_workflow_name", "catch_up",
@@ -98,6 +107,12 @@ def plan_due(
         except LeaseLost:
             raise
         except Exception as error:
+            if is_cut_short(error) and batch > 1:
+                batch = max(1, batch // SHORTER)
+                logger.warning(
+                    "plan: a batch was too long for the server, shorter ones follow size=%d", batch
+                )
+                continue
             if _says_nothing_of_jobs(error):
                 raise
             # One row may be the cause: each job alone, so that it stops no other.
