@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from cronsched.garbage import collect_rarely
+
+# No test is timed: on a busy machine any example may take long to run, and any to make.
+settings.register_profile("cronsched", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("cronsched")
 
 pytest_plugins = [
     "cronsched.testing.fixtures_http",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn, Self
+from uuid import UUID
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.hashers import make_password
@@ -11,8 +12,9 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from accounts import hashers
+from accounts.choices import AuditAction, AuditKind, Via
 from accounts.roles import Role, is_admin
-from cronsched.core.models import KeyField, Timestamped
+from cronsched.core.models import KeyField, Timestamped, uuid7
 from cronsched.core.text import clean_name, name_key
 
 
@@ -57,12 +59,20 @@ class User(AbstractBaseUser, Timestamped):
     email_key = KeyField(max_length=360, unique=True, editable=False)
     role = KeyField(_("role"), max_length=10, choices=Role.choices, default=Role.VIEWER)
     is_active = models.BooleanField(_("active"), default=True)
+    # Empty: the browser's language, and the scheduler's zone. accounts.viewing says what may be chosen.
+    language = KeyField(_("language"), max_length=10, blank=True, default="")
+    time_zone = models.CharField(_("time zone"), max_length=64, blank=True, default="")
     # Grows when every earlier token must end (password change, deactivation); new tokens carry it.
     token_version = models.PositiveIntegerField(default=1, editable=False)
     # The earlier system's tokens carry no version: those issued before this time are refused.
     tokens_valid_after = models.DateTimeField(null=True, blank=True, editable=False)
 
     objects = UserManager.from_queryset(UserQuerySet)()
+
+    # Of whom an API key stands for (accounts.api_keys), never stored: the key's prefix, and the team that
+    # it is limited to ("": none). None for a person.
+    key_prefix: str | None = None
+    key_team: str | None = None
 
     USERNAME_FIELD = "username"
     EMAIL_FIELD = "email"
@@ -80,6 +90,8 @@ class User(AbstractBaseUser, Timestamped):
         return self.username
 
     def save(self, *args: Any, **kwargs: Any) -> None:
+        if self.key_prefix is not None:
+            raise TypeError("This user has the rights of an API key, not its own: load it anew to change it.")
         # Kept here, beside the columns they mirror, so that no writer can forget them.
         self.username = clean_name(self.username)
         self.username_key = name_key(self.username)
@@ -169,3 +181,115 @@ class LoginFailure(models.Model):
 
     def __str__(self) -> str:
         return f"{self.key}: {self.count}"
+
+
+class AppendOnly(TypeError):
+    """The history of changes is written once: nothing in the product changes or deletes a line of it."""
+
+
+class AuditQuerySet(models.QuerySet["AuditEntry"]):
+    def about(self, kind: str, object_id: UUID | str) -> Self:
+        return self.filter(kind=kind, object_id=str(object_id))
+
+    def update(self, **kwargs: Any) -> NoReturn:
+        raise AppendOnly("An entry of the history of changes stays as it was written.")
+
+    def delete(self) -> NoReturn:
+        raise AppendOnly("The history of changes is kept for ever.")
+
+
+class AuditEntry(models.Model):
+    """One change: who did what to which object, when and which way. Written by `accounts.audit` alone."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    at = models.DateTimeField(_("when"))
+    # No constraint in the database: somebody who is deleted while they change something stops neither.
+    # Whoever is deleted leaves their name below; Django empties this.
+    actor = models.ForeignKey(
+        User,
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="+",
+        db_constraint=False,
+        db_index=False,
+        verbose_name=_("who"),
+    )
+    # As it was then; "scheduler" or "command" where it was nobody.
+    actor_name = models.CharField(_("who"), max_length=80)
+    via = KeyField(_("by way of"), max_length=20, choices=Via.choices)
+    kind = KeyField(_("kind"), max_length=20, choices=AuditKind.choices)
+    object_id = KeyField(_("id"), max_length=36)
+    object_name = models.CharField(_("name"), max_length=255)
+    action = KeyField(_("action"), max_length=20, choices=AuditAction.choices)
+    # Field -> [old, new], by the names that the API has for them, secrets masked (cronsched.core.masking).
+    changes = models.JSONField(_("changes"), default=dict)
+    note = models.TextField(_("note"), blank=True, default="")
+
+    objects: ClassVar[models.Manager[Any]] = AuditQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("change")
+        verbose_name_plural = _("changes")
+        ordering = ("-at", "-id")
+        indexes = (
+            # The page of an object.
+            models.Index(fields=["kind", "object_id", "-at", "-id"], name="audit_by_object"),
+            # What somebody did; Django's own look-up when a user is deleted.
+            models.Index(fields=["actor", "-at", "-id"], name="audit_by_actor"),
+            # The list, whole and by kind.
+            models.Index(fields=["-at", "-id"], name="audit_newest"),
+            models.Index(fields=["kind", "-at", "-id"], name="audit_by_kind"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.object_name} {self.get_action_display()}"
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        if not self._state.adding:
+            raise AppendOnly("An entry of the history of changes stays as it was written.")
+        super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise AppendOnly("The history of changes is kept for ever.")
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    def visible_to(self, user: Any) -> ApiKeyQuerySet:
+        """An admin sees all, others their own."""
+        return self if is_admin(user) else self.filter(owner_id=user.pk)
+
+
+class ApiKey(models.Model):
+    """What a program signs in with, in its owner's name. The key itself is not kept, only its hash."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    owner = models.ForeignKey(
+        User, on_delete=models.CASCADE, related_name="api_keys", verbose_name=_("owner")
+    )
+    name = models.CharField(_("name"), max_length=100)
+    # The key's first characters, by which a person tells it from others.
+    prefix = KeyField(_("key"), max_length=16, editable=False)
+    # SHA-256: enough for 256 random bits, which nobody guesses; a request is to cost one look-up.
+    secret_hash = KeyField(max_length=64, unique=True, editable=False)
+    # Never more than the owner's own at the time of a request.
+    role = KeyField(_("role"), max_length=10, choices=Role.choices, default=Role.VIEWER)
+    # A team's slug: only its jobs are there for the key; "" for no limit.
+    team = KeyField(_("only for team"), max_length=100, blank=True, default="", db_index=True)
+    expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
+    created_at = models.DateTimeField(_("created"), editable=False)
+    # To the minute.
+    last_used_at = models.DateTimeField(_("last used"), null=True, editable=False)
+    revoked_at = models.DateTimeField(_("revoked"), null=True, editable=False)
+
+    objects: ClassVar[models.Manager[Any]] = ApiKeyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("API key")
+        verbose_name_plural = _("API keys")
+        ordering = ("-created_at", "id")
+        constraints = (
+            models.CheckConstraint(name="api_key_role_known", condition=models.Q(role__in=Role.values)),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"

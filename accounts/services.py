@@ -11,13 +11,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 
+from accounts import audit
+from accounts.choices import AuditAction, AuditKind
 from accounts.models import JOBS_TABLE_COLUMNS, UiPreferences, User
 from accounts.roles import Role
 from accounts.signals import user_changed
 from accounts.validation import clean_fields
+from accounts.viewing import zone_names
 from cronsched.core.db import is_duplicate, locked, retry_conflicts
 from cronsched.core.errors import Conflict, InvalidInput, NotFound
 from cronsched.core.signals import tell
@@ -37,7 +41,14 @@ class UserUpdate:
 @retry_conflicts
 @transaction.atomic
 def register_user(
-    *, username: str, email: str, password: str, role: str = Role.VIEWER, by: User | None, now: datetime
+    *,
+    username: str,
+    email: str,
+    password: str,
+    role: str = Role.VIEWER,
+    by: User | None,
+    now: datetime,
+    via: str = "api",
 ) -> User:
     """A new active user. InvalidInput names each bad field; Conflict where the name or address is taken."""
     clean = clean_fields({"username": username, "email": email, "password": password, "role": role})
@@ -45,13 +56,15 @@ def register_user(
     user = User(username=clean["username"], email=clean["email"], role=clean["role"])
     user.set_password(clean["password"])
     _save(user)
-    _tell("created", user, by, now)
+    _tell("created", user, by, now, via=via)
     return user
 
 
 @retry_conflicts
 @transaction.atomic
-def update_user(user: User, *, changes: Mapping[str, Any], by: User | None, now: datetime) -> UserUpdate:
+def update_user(
+    user: User, *, changes: Mapping[str, Any], by: User | None, now: datetime, via: str = "api"
+) -> UserUpdate:
     """Set what `changes` names of UPDATABLE; other keys are ignored, and none at all is refused."""
     known = {field: changes[field] for field in UPDATABLE if field in changes}
     if not known:
@@ -67,24 +80,24 @@ def update_user(user: User, *, changes: Mapping[str, Any], by: User | None, now:
         _refuse_taken(email=clean["email"], except_for=current)
     _apply(current, clean, now)
     changed = {field: (before[field], clean[field]) for field in clean if before[field] != clean[field]}
-    _tell("updated", current, by, now, changed)
+    _tell("updated", current, by, now, changed, via=via)
     return UserUpdate(user=current, updated_fields=list(known))
 
 
-def change_password(user: User, *, password: str, by: User | None, now: datetime) -> User:
+def change_password(user: User, *, password: str, by: User | None, now: datetime, via: str = "api") -> User:
     """A new password; every token issued before it ends."""
-    return update_user(user, changes={"password": password}, by=by, now=now).user
+    return update_user(user, changes={"password": password}, by=by, now=now, via=via).user
 
 
 @retry_conflicts
 @transaction.atomic
-def delete_user(user: User, *, by: User | None, now: datetime) -> None:
+def delete_user(user: User, *, by: User | None, now: datetime, via: str = "api") -> None:
     """Remove the user; their jobs stay, without an owner."""
     if by is not None and by.pk == user.pk:
         raise InvalidInput("Ask another admin to do it.", error="Cannot delete your own account")
     current = _lock(user)
     _refuse_last_admin(current)
-    _tell("deleted", current, by, now)
+    _tell("deleted", current, by, now, via=via)
     current.delete()
 
 
@@ -99,13 +112,19 @@ def ensure_admin(*, username: str, email: str, password: str | None, now: dateti
     user = User.objects.filter(username_key=name_key(username)).first()
     if user is None:
         created = register_user(
-            username=username, email=email, password=password or "", role=Role.ADMIN, by=None, now=now
+            username=username,
+            email=email,
+            password=password or "",
+            role=Role.ADMIN,
+            by=None,
+            now=now,
+            via="command",
         )
         return created, True
     changes: dict[str, Any] = {"role": Role.ADMIN.value, "is_active": True, "email": email}
     if password is not None:
         changes["password"] = password
-    return update_user(user, changes=changes, by=None, now=now).user, False
+    return update_user(user, changes=changes, by=None, now=now, via="command").user, False
 
 
 def jobs_table_columns(user: User) -> dict[str, bool]:
@@ -133,6 +152,20 @@ def update_jobs_table_columns(user: User, *, columns: Mapping[str, Any]) -> dict
     row.jobs_table_columns = {**row.jobs_table_columns, **known}
     row.save(update_fields=["jobs_table_columns", "updated_at"])
     return jobs_table_columns(user)
+
+
+def choose_viewing(user: User, *, language: str, time_zone: str, now: datetime) -> User:
+    """In which language and zone `user` sees the site; "" for the browser's and the scheduler's."""
+    details: dict[str, list[str]] = {}
+    if language and language not in dict(settings.LANGUAGES):
+        details["language"] = ["Choose one of the languages of the list."]
+    if time_zone and time_zone not in zone_names():
+        details["time_zone"] = ["Choose one of the time zones of the list."]
+    if details:
+        raise InvalidInput(next(iter(details.values()))[0], details=details)
+    User.objects.filter(pk=user.pk).update(language=language, time_zone=time_zone, updated_at=now)
+    user.language, user.time_zone = language, time_zone
+    return user
 
 
 def _lock(user: User) -> User:
@@ -221,7 +254,12 @@ def _tell(
     by: User | None,
     now: datetime,
     changes: Mapping[str, tuple[Any, Any]] | None = None,
+    *,
+    via: str,
 ) -> None:
+    """Write it to the history, and tell the other apps. An update that changed nothing is none."""
+    if changes or action != "updated":
+        _record(action, user, by, now, changes or {}, via)
     shown = {
         field: ("***", "***") if field == "password" else values for field, values in (changes or {}).items()
     }
@@ -235,3 +273,37 @@ def _tell(
         now=now,
         changes=shown,
     )
+
+
+def _record(
+    action: str, user: User, by: User | None, now: datetime, changes: audit.Changes, via: str
+) -> None:
+    if action == "created":
+        changes = audit.filled(_shown(user))
+    elif action == "deleted":
+        changes = audit.emptied(_shown(user))
+    else:
+        action = _named(changes)
+    audit.record(
+        kind=AuditKind.USER,
+        object_id=user.pk,
+        name=user.username,
+        action=action,
+        changes=changes,
+        by=by,
+        now=now,
+        via=via,
+    )
+
+
+def _shown(user: User) -> dict[str, Any]:
+    return {field: getattr(user, field) for field in ("username", "email", "role", "is_active")}
+
+
+def _named(changes: audit.Changes) -> str:
+    """What an update is called: by the weightiest thing it changed."""
+    if "is_active" in changes:
+        return AuditAction.ENABLED if changes["is_active"][1] else AuditAction.DISABLED
+    if "role" in changes:
+        return AuditAction.ROLE
+    return AuditAction.PASSWORD if "password" in changes else AuditAction.UPDATED

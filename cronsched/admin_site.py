@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
@@ -12,26 +12,38 @@ from django.core.paginator import InvalidPage
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.http.response import HttpResponseBase
-from django.urls import reverse
+from django.shortcuts import render
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_POST
 from unfold.forms import AdminOwnPasswordChangeForm, AuthenticationForm
 from unfold.sites import UnfoldAdminSite
 
 from accounts import roles
 from accounts.login import InvalidCredentials, sign_in
 from accounts.services import change_password
+from accounts.viewing_page import viewing_page
 from cronsched.core import clock
-from cronsched.core.admin import BaseAdmin
+from cronsched.core.admin import BaseAdmin, in_words
 from cronsched.core.api.address import client_address
 from cronsched.core.api.exceptions import Throttled
 from cronsched.core.errors import DomainError
+from cronsched.core.said import said
+from cronsched.guide import guide, hide_guide
 
 EMAIL_MAX = 120
 
 
 class SignInForm(AuthenticationForm):  # type: ignore[misc]
     """By username or e-mail address; the backend tells which it is."""
+
+    # Django's own words are of a staff account, and of upper and lower case, which a name here has not.
+    error_messages: ClassVar[dict[str, Any]] = {
+        **AuthenticationForm.error_messages,
+        "invalid_login": _("The name and the password do not belong together, or the account is not active."),
+    }
 
     def __init__(self, request: HttpRequest | None = None, *args: Any, **kwargs: Any) -> None:
         super().__init__(request, *args, **kwargs)
@@ -53,7 +65,7 @@ class SignInForm(AuthenticationForm):  # type: ignore[misc]
             user = sign_in(identifier=given["username"], password=given["password"], address=address, now=now)
         except Throttled as refusal:
             self.retry_after_s = refusal.retry_after_s
-            raise forms.ValidationError(refusal.message) from None
+            raise forms.ValidationError(said(refusal.message)) from None
         except InvalidCredentials:
             raise self.get_invalid_login_error() from None
         self.confirm_login_allowed(user)
@@ -68,9 +80,15 @@ class OwnPasswordForm(AdminOwnPasswordChangeForm):  # type: ignore[misc]
         cleaned: dict[str, Any] = super().clean()
         if not self.errors:
             try:
-                change_password(self.user, password=cleaned["new_password1"], by=self.user, now=clock.now())
+                change_password(
+                    self.user,
+                    password=cleaned["new_password1"],
+                    by=self.user,
+                    now=clock.now(),
+                    via="admin",
+                )
             except DomainError as refusal:
-                raise forms.ValidationError(refusal.message) from None
+                raise forms.ValidationError(in_words(refusal)) from None
         return cleaned
 
     def save(self, commit: bool = True) -> Any:
@@ -82,6 +100,36 @@ class AdminSite(UnfoldAdminSite):  # type: ignore[misc]
     site_url = None
     index_title = _("Home")
     login_form = SignInForm
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        # Asked for by pages with a bell alone, when they are written.
+        return {**super().each_context(request), "unread_count": lambda: _unread(request)}
+
+    def get_urls(self) -> list[Any]:
+        own = [
+            path("home/", self.admin_view(self.home), name="home"),
+            path("language-and-time/", self.admin_view(self.viewing), name="viewing"),
+            path("hide-guide/", self.admin_view(require_POST(hide_guide)), name="hide_guide"),
+        ]
+        return [*own, *super().get_urls()]
+
+    def viewing(self, request: HttpRequest) -> HttpResponse:
+        request.current_app = self.name
+        return viewing_page(request, self.each_context(request))
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        context = {
+            "home": _home(request),
+            "guide": guide(request),
+            "is_fullwidth": "1",
+            **(extra_context or {}),
+        }
+        answer: TemplateResponse = super().index(request, context)
+        return answer
+
+    def home(self, request: HttpRequest) -> HttpResponse:
+        """The content of the home page alone, which the page fetches to stay up to date."""
+        return render(request, "admin/home/content.html", {"home": _home(request)})
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         response: HttpResponse = super().login(request, extra_context)
@@ -121,6 +169,20 @@ class AdminSite(UnfoldAdminSite):  # type: ignore[misc]
         return view(request)
 
 
+def _home(request: HttpRequest) -> dict[str, Any]:
+    # Imported here: pages register themselves at this site, which must be whole before.
+    from jobs.admin.home import home_context
+
+    return home_context(request)
+
+
+def _unread(request: HttpRequest) -> str:
+    from notifications.services.notices import UNREAD_SHOWN, count_unread
+
+    count = count_unread(user=request.user) if request.user.is_authenticated else 0
+    return "" if not count else str(count) if count < UNREAD_SHOWN else f"{UNREAD_SHOWN - 1}+"
+
+
 def may_manage(request: HttpRequest) -> bool:
     return roles.may_manage(request.user)
 
@@ -132,5 +194,6 @@ def account_links(request: HttpRequest) -> list[dict[str, str]]:
     profile = reverse("admin:accounts_user_change", args=[request.user.pk])
     return [
         {"title": gettext("My profile"), "link": profile},
+        {"title": gettext("Language and time"), "link": reverse("admin:viewing")},
         {"title": gettext("Change password"), "link": reverse("admin:password_change")},
     ]

@@ -185,6 +185,8 @@ def requirement_files(
         files.append("requirements-mysql.txt")
     if every_driver or scheme in {"postgres", "postgresql", "pgsql", "psql"}:
         files.append("requirements-postgres.txt")
+    if environ.get("SEND_BACKEND", "").strip() == "celery":
+        files.append("requirements-celery.txt")
     return files
 
 

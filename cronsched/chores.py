@@ -34,11 +34,17 @@ from jobs.engine.rescue import PATIENCE_S, rescue_stuck
 from jobs.engine.tally import count_closed_hours, recount
 from jobs.engine.tell import sweep_untold
 from jobs.models import ChoreState
+from jobs.services.bulk_upload.staged import delete_old_uploads
+from jobs.services.github_check import look_for_expiry
 from jobs.services.history import prune_executions
 from jobs.services.maintenance import pull_back, reconcile
 from notifications.digest import daily_edition, send_digests, weekly_edition
+from notifications.github_tokens import announce_expiring
+from notifications.handlers import tell_changed_jobs
 from notifications.reminders import send_end_date_reminders
+from notifications.services.outbox import give_up_what_waited
 from notifications.services.retention import prune_messages
+from notifications.untold import sweep_changes
 
 logger = logging.getLogger(__name__)
 
@@ -84,11 +90,11 @@ def _pull_back(term: Term, now: datetime) -> None:
     pull_back(now=now)
 
 
-def weekly_at(weekday: int, hour: int) -> Callable[[datetime | None, datetime], bool]:
+def weekly_at(weekday: int, hour: int, minute: int = 0) -> Callable[[datetime | None, datetime], bool]:
     """Due once a week, from that day (Monday is 0) and hour on in the scheduler's timezone."""
 
     def is_due(last: datetime | None, now: datetime) -> bool:
-        return last is None or last < clock.last_at(now, hour, weekday=weekday)
+        return last is None or last < clock.last_at(now, hour, minute, weekday=weekday)
 
     return is_due
 
@@ -107,10 +113,11 @@ def _rescue(term: Term, now: datetime) -> None:
 
 
 def _flush(term: Term, now: datetime) -> None:
-    """What would only grow: expired tokens, sessions, and the chores' own history."""
+    """What would only grow: expired tokens, sessions, forgotten uploads, and the chores' own history."""
     call_command("flushexpiredtokens", verbosity=0)
     call_command("clearsessions", verbosity=0)
     DjangoJobExecution.objects.filter(run_time__lt=now - CHORE_HISTORY).delete()
+    delete_old_uploads(now=now)
 
 
 def _remind(term: Term, now: datetime) -> None:
@@ -137,6 +144,12 @@ def _prune_messages(term: Term, now: datetime) -> None:
         _recheck(term)
 
 
+def _tend_messages(term: Term, now: datetime) -> None:
+    """What handlers could not tell is told; what no channel took for a day is given up."""
+    sweep_changes(tell_changed_jobs, now=now)
+    give_up_what_waited(now=now)
+
+
 def _recheck(term: Term) -> None:
     if _keeper is not None and _keeper.trusted_term() != term:
         raise ChoreFailed("The lead was lost before all that is old was pruned.")
@@ -150,18 +163,26 @@ def _recount(term: Term, now: datetime) -> None:
     recount(now=now, term=term)
 
 
+def _github_tokens(term: Term, now: datetime) -> None:
+    """Until when tokens are good, as GitHub tells it; admins hear of it in advance."""
+    announce_expiring(look_for_expiry(now=now), now=now)
+
+
 def all_chores() -> tuple[Chore, ...]:
     return (
         Chore(name="pull_back", work=_pull_back, look_every_s=60, is_due=at_start_and_hourly),
         Chore(name="reconcile", work=_reconcile, look_every_s=settings.SCHEDULER_POLL_SECONDS),
         Chore(name="rescue", work=_rescue, look_every_s=15),
         Chore(name="reminders", work=_remind, look_every_s=60, is_due=weekly_at(MONDAY, 9)),
-        Chore(name="daily_digest", work=_daily_digest, look_every_s=60, is_due=daily_at(8)),
-        Chore(name="weekly_report", work=_weekly_report, look_every_s=60, is_due=weekly_at(MONDAY, 8)),
+        Chore(name="messages", work=_tend_messages, look_every_s=60),
+        # For the time up to 08:00; a minute later the runs that ended before are all recorded.
+        Chore(name="daily_digest", work=_daily_digest, look_every_s=30, is_due=daily_at(8, 1)),
+        Chore(name="weekly_report", work=_weekly_report, look_every_s=30, is_due=weekly_at(MONDAY, 8, 1)),
         Chore(name="prune_messages", work=_prune_messages, look_every_s=600, is_due=daily_at(3, 45)),
         Chore(name="flush", work=_flush, look_every_s=600, is_due=daily_at(3, 30)),
         Chore(name="prune", work=_prune, look_every_s=600, is_due=daily_at(3, 45)),
         Chore(name="tally", work=_tally, look_every_s=60),
+        Chore(name="github_tokens", work=_github_tokens, look_every_s=600, is_due=daily_at(9)),
         Chore(name="recount", work=_recount, look_every_s=600, is_due=daily_at(4, 30)),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "accounts.viewing.ViewingMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
@@ -215,8 +217,15 @@ APSCHEDULER_DATETIME_FORMAT = "Y-m-d H:i:s"
 # The schedulers are ours to run (manage.py runscheduler); the admin site must not run jobs.
 APSCHEDULER_RUN_NOW_TIMEOUT = 0
 SEND_BACKEND = env.text("SEND_BACKEND", "local") or "local"
-if SEND_BACKEND != "local":
-    raise ImproperlyConfigured(f"SEND_BACKEND={SEND_BACKEND!r} is not known: use local.")
+if SEND_BACKEND not in {"local", "celery"}:
+    raise ImproperlyConfigured(f"SEND_BACKEND={SEND_BACKEND!r} is not known: use local or celery.")
+if SEND_BACKEND == "celery" and find_spec("celery") is None:
+    raise ImproperlyConfigured(
+        "SEND_BACKEND=celery needs Celery: .venv/bin/python -m pip install -r requirements-celery.txt"
+    )
+# Where the leader puts what is to be sent, and the senders (manage.py runsender) take it from.
+CELERY_BROKER_URL = env.text("CELERY_BROKER_URL", "redis://127.0.0.1:6379/0")
+SEND_QUEUE = env.text("SEND_QUEUE", "cronsched")
 
 # ---- what a run sends -----------------------------------------------------------------------
 
@@ -227,6 +236,8 @@ WEBHOOK_SIGNING_SECRET = env.text("WEBHOOK_SIGNING_SECRET")
 WEBHOOK_ALLOWED_NETWORKS = env.networks("WEBHOOK_ALLOWED_NETWORKS")
 GITHUB_TOKEN = env.text("GITHUB_TOKEN")
 GITHUB_API_URL = (env.text("GITHUB_API_URL") or "https://api.github.com").rstrip("/")
+# Signs the events that GitHub sends to /api/v2/github/webhook; without it nothing is taken.
+GITHUB_WEBHOOK_SECRET = env.text("GITHUB_WEBHOOK_SECRET")
 GITHUB_DEFAULT_OWNER = env.text("GITHUB_DEFAULT_OWNER")
 GITHUB_DEFAULT_REF = env.text("GITHUB_DEFAULT_REF") or "main"
 
@@ -255,6 +266,9 @@ if MAIL_ENABLED and not EMAIL_HOST:
 # ---- the rest -------------------------------------------------------------------------------
 
 LANGUAGE_CODE = "en"
+# What people may choose for the admin site (accounts.viewing); the API, mail and Slack speak English.
+LANGUAGES = [("en", "English"), ("ja", "日本語")]
+LOCALE_PATHS = [BASE_DIR / "cronsched" / "locale"]
 TIME_ZONE = SCHEDULER_TIMEZONE
 USE_TZ = True
 USE_I18N = True
@@ -273,8 +287,8 @@ if DEBUG or TESTING:
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = HTTPS_ONLY
-# The API never redirects: a client that sent its token in the clear would not notice.
-SECURE_REDIRECT_EXEMPT = [r"^api/"]
+# The API and /metrics never redirect: a client that sent its token in the clear would not notice.
+SECURE_REDIRECT_EXEMPT = [r"^api/", r"^metrics$"]
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS_ONLY else 0
 SILENCED_SYSTEM_CHECKS: list[str] = [
     # A username is unique by its key (accounts.models), which is what the sign-in looks for.
@@ -287,16 +301,29 @@ if IS_LOCAL:
     # About https, which nobody else could use.
     SILENCED_SYSTEM_CHECKS += ["security.W004", "security.W008", "security.W012", "security.W016"]
 
+# Prometheus: the token that /metrics asks for (without one only this machine is answered), and where
+# the scheduler serves its own figures (0: nowhere).
+METRICS_TOKEN = env.text("METRICS_TOKEN")
+METRICS_PORT = env.integer("METRICS_PORT", 0, low=0, high=65535)
+METRICS_HOST = env.text("METRICS_HOST", "127.0.0.1")
+
+DEFAULT_EXCEPTION_REPORTER_FILTER = "cronsched.core.error_reports.ReportFilter"
 LOG_LEVEL = (env.text("LOG_LEVEL") or "INFO").upper()
 if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
     raise ImproperlyConfigured(f"LOG_LEVEL={LOG_LEVEL!r}: use DEBUG, INFO, WARNING, ERROR or CRITICAL.")
 LOG_FILE = env.log_file("LOG_FILE")
+LOG_FORMAT = env.text("LOG_FORMAT") or "text"
+if LOG_FORMAT not in {"text", "json"}:
+    raise ImproperlyConfigured(f"LOG_FORMAT={LOG_FORMAT!r}: use text or json.")
 
 
 def _all_secrets() -> list[str]:
     """What must not be in a log, whatever an exception quotes."""
     names = (
         "GITHUB_TOKEN",
+        "GITHUB_WEBHOOK_SECRET",
+        "METRICS_TOKEN",
+        "CELERY_BROKER_URL",
         "WEBHOOK_SIGNING_SECRET",
         "MAIL_PASSWORD",
         "SMTP_PASSWORD",
@@ -306,6 +333,7 @@ def _all_secrets() -> list[str]:
     return [SECRET_KEY, JWT_SECRET_KEY, *ENCRYPTION_KEYS, database, *(env.text(name) for name in names)]
 
 
+_FORMATTER = "json" if LOG_FORMAT == "json" else "line"
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -316,9 +344,10 @@ LOGGING: dict[str, Any] = {
             "style": "{",
             "datefmt": "%Y-%m-%dT%H:%M:%S%z",
             "secrets": _all_secrets(),
-        }
+        },
+        "json": {"()": "cronsched.core.logs.JsonFormatter", "secrets": _all_secrets()},
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": _FORMATTER}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
         # A line for each second that the database is away says nothing: the engine's own tell it once.
@@ -333,7 +362,7 @@ if LOG_FILE:
     LOGGING["handlers"]["file"] = {
         "class": "logging.handlers.WatchedFileHandler",
         "filename": LOG_FILE,
-        "formatter": "line",
+        "formatter": _FORMATTER,
         "encoding": "utf-8",
         "delay": True,
     }

@@ -43,11 +43,18 @@ NAVIGATION = [
         _page(_("My notifications"), "notifications", "notifications_notification"),
         _page(_("My preferences"), "tune", "notifications_notificationpreferences"),
         _page(_("Messages sent"), "outgoing_mail", "notifications_message", _ADMINS_ONLY),
+        _page(_("Unsubscribed"), "unsubscribe", "notifications_emailoptout", _ADMINS_ONLY),
         _page(_("Slack settings"), "forum", "notifications_slacksettings", _ADMINS_ONLY),
+    ),
+    _group(
+        _("Programs"),
+        _page(_("API keys"), "key", "accounts_apikey"),
     ),
     _group(
         _("Administration"),
         _page(_("Users"), "person", "accounts_user", _ADMINS_ONLY),
+        _page(_("History of changes"), "manage_history", "accounts_auditentry", _ADMINS_ONLY),
+        _page(_("GitHub tokens"), "key", "jobs_githubtoken", _ADMINS_ONLY),
         _page(_("Scheduler"), "monitor_heart", "jobs_schedulerlease", _ADMINS_ONLY),
         _page(_("Chores"), "cleaning_services", "jobs_chorestate", _ADMINS_ONLY),
         _page(_("Chore timetable"), "calendar_clock", "django_apscheduler_djangojob", _ADMINS_ONLY),
@@ -65,7 +72,8 @@ UNFOLD: dict[str, Any] = {
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": _static("cronsched/favicon.svg")},
     ],
-    "STYLES": [_static("cronsched/admin.css")],
+    "STYLES": [_static("cronsched/admin.css"), _static("cronsched/desk.css")],
+    "SCRIPTS": [_static("cronsched/admin.js"), _static("cronsched/desk.js")],
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_BACK_BUTTON": True,
     "ACCOUNT": {"navigation": "cronsched.admin_site.account_links"},

@@ -45,6 +45,21 @@ class CatchUp(models.TextChoices):
     ALL = "all", _("all: run each, up to a cap")
 
 
+class FollowState(models.TextChoices):
+    """Where the following of a GitHub run stands."""
+
+    FINDING = "finding", _("looked for")
+    FOLLOWING = "following", _("followed")
+    # It ended badly and was recorded; a re-run would replace that.
+    WATCHING = "watching", _("watched for a re-run")
+    DONE = "done", _("done")
+
+
+class TokenKind(models.TextChoices):
+    TOKEN = "token", _("personal access token")
+    APP = "app", _("GitHub App")
+
+
 class PausedReason(models.TextChoices):
     BY_HAND = "by_hand", _("paused by hand")
     EXPIRED = "expired", _("past its end date")

@@ -11,6 +11,7 @@ from django.db import models
 from django.db.models import Q, Value
 from django.db.models.functions import Coalesce
 
+from accounts.roles import team_limit
 from cronsched.core.text import name_key
 from jobs.choices import IN_FLIGHT, Status, TriggerType
 
@@ -70,8 +71,11 @@ class JobQuerySet(models.QuerySet[Any]):
         return self.filter(Q(created_by__isnull=True) | Q(created_by__is_active=False))
 
     def visible_to(self, user: Any) -> Self:
-        """Every role reads every job; whoever is nobody reads none."""
-        return self if getattr(user, "is_active", False) else self.none()
+        """Every role reads every job; whoever is nobody reads none, an API key of a team that team's."""
+        if not getattr(user, "is_active", False):
+            return self.none()
+        team = team_limit(user)
+        return self.filter(pic_team__slug=team) if team else self
 
     def matching(self, text: str) -> Self:
         return self.filter(search_text__contains=name_key(text))
@@ -86,7 +90,10 @@ class JobQuerySet(models.QuerySet[Any]):
 
 class ExecutionQuerySet(models.QuerySet[Any]):
     def visible_to(self, user: Any) -> Self:
-        return self if getattr(user, "is_active", False) else self.none()
+        if not getattr(user, "is_active", False):
+            return self.none()
+        team = team_limit(user)
+        return self.filter(job__pic_team__slug=team) if team else self
 
     def matching(self, wanted: RunFilter) -> Self:
         """Newest first, in the order of the indexes."""
@@ -107,11 +114,26 @@ class ExecutionQuerySet(models.QuerySet[Any]):
         return self.filter(status=Status.QUEUED, available_at__lte=now).order_by("available_at", "id")
 
     def in_flight_of(self, job_ids: list[UUID]) -> Self:
-        """Scheduled runs of these jobs that are queued or running; manual runs hold no overlap slot."""
+        """Scheduled runs of these jobs that are queued or running; manual runs hold no overlap slot.
+
+        Neither does a run that GitHub has taken and that is only followed.
+        """
         return self.filter(
-            status__in=IN_FLIGHT, trigger_type=TriggerType.SCHEDULED, job_id__in=job_ids
+            status__in=IN_FLIGHT,
+            trigger_type=TriggerType.SCHEDULED,
+            job_id__in=job_ids,
+            github_run__isnull=True,
         ).order_by("id")
 
     def stuck(self, moment: Any) -> Self:
         """Running rows past their deadline: their sender is dead or has forgotten them."""
         return self.filter(Q(status=Status.RUNNING) & Q(deadline_at__lt=moment)).order_by("id")
+
+
+class GitHubRunQuerySet(models.QuerySet[Any]):
+    def due(self, now: datetime) -> Self:
+        """Runs to look at, the longest waiting first."""
+        return self.filter(next_look_at__lte=now).order_by("next_look_at", "execution_id")
+
+    def of_run(self, run_id: int, *, owner: str, repo: str) -> Self:
+        return self.filter(run_id=run_id, owner=owner, repo=repo)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -29,6 +29,7 @@ MAX_ZONE_LENGTH = 64  # characters; the longest real name has 32
 _HORIZON_YEARS = 50  # the rarest valid expression, 29 February on one weekday, comes after 40 at most
 _FIRST_YEAR, _LAST_YEAR = 2, 9998  # a zone's offset cannot be added to the years at the very ends
 TICK = timedelta.resolution
+HOURS = 24
 _EARLIEST, _LATEST = datetime(_FIRST_YEAR, 1, 1) - TICK, datetime(_LAST_YEAR + 1, 1, 1)  # noqa: DTZ001
 
 # cron(8): a clock change of less than three hours is daylight saving; more is a correction of the clock.
@@ -101,6 +102,8 @@ class CronExpression:
     # The same in the spelling the evaluator reads, and the evaluator's sets of matching values.
     _spelling: str = field(repr=False, compare=False)
     _sets: CronSim = field(repr=False, compare=False)
+    # Its hours and minutes, in order.
+    _ordered: tuple[tuple[int, ...], tuple[int, ...]] = field(repr=False, compare=False)
 
     @property
     def follows_wall_clock(self) -> bool:
@@ -154,7 +157,7 @@ def _parse(text: str) -> CronExpression:
             " so this would never fire; choose a day that one of the months has.",
             "day-of-month",
         ) from None
-    return CronExpression(text, spelling, sets)
+    return CronExpression(text, spelling, sets, (tuple(sorted(sets.hours)), tuple(sorted(sets.minutes))))
 
 
 def _misshapen(text: str, fields: list[str]) -> CronError:
@@ -281,6 +284,27 @@ def slots_between(
     """Iterate over the slots after `after`, up to and including `until`, in UTC and in order."""
     slots = _slots(_read(expression), zone, _to_utc(after) + TICK)
     return takewhile(lambda slot: slot <= until, slots)
+
+
+def minutes_between(
+    expression: str | CronExpression, *, zone: ZoneInfo, first: datetime, until: datetime
+) -> Iterator[datetime]:
+    """Iterate over the slots from `first` to `until`, both included, in UTC and in order.
+
+    The same as `slots_between`, read off the expression's values instead of searched for: some 5 µs for a
+    job that runs once a day, so that a page can show the day of thousands. For short spans only.
+    """
+    cron, start, stop = _read(expression), _to_utc(first), _to_utc(until) + TICK
+    previous = None
+    for stretch in _stretches_from(zone, start, last_year=stop.year):
+        if stretch.begin >= stop:
+            return
+        end = min(stop, stretch.end) + stretch.offset
+        for wall in _walls_between(cron, stretch.first_wall(cron, start), end):
+            slot = stretch.to_utc(wall)
+            if slot != previous:
+                yield slot
+            previous = slot
 
 
 def previous_run(expression: str | CronExpression, *, zone: ZoneInfo, at: datetime) -> datetime | None:
@@ -463,6 +487,20 @@ def _walls_from(cron: CronExpression, start: datetime) -> Iterator[datetime]:
         return
 
 
+def _walls_between(cron: CronExpression, start: datetime, end: datetime) -> Iterator[datetime]:
+    """Yield the matching wall times from `start` to before `end`, by the values of the expression."""
+    hours, minutes = cron._ordered
+    day = start.date()
+    while day <= end.date():
+        if cron.matches_day(day):
+            for hour in hours:
+                for minute in minutes:
+                    wall = datetime(day.year, day.month, day.day, hour, minute)  # noqa: DTZ001
+                    if start <= wall < end:
+                        yield wall
+        day += timedelta(days=1)
+
+
 def _wall_before(cron: CronExpression, end: datetime) -> datetime | None:
     """Return the last matching wall time before `end`."""
     try:
@@ -493,7 +531,75 @@ def _count_before(cron: CronExpression, wall: datetime) -> int:
     return count
 
 
+# -------------------------------------------------------------------------------------- clock changes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClockChange:
+    """Clocks are set by `shift` (positive: forward) at `at`, given in the zone's own time from then on.
+
+    `effect` is what becomes of a job then: "at_once" (what the skipped hour held runs when it ends),
+    "left_out" (it does not run), "once" (only the first of the two hours counts), "again" (it runs in
+    both), or "" where none of its minutes is touched.
+    """
+
+    at: datetime
+    shift: timedelta
+    effect: str
+
+
+def next_clock_change(
+    expression: str | CronExpression, *, zone: ZoneInfo, after: datetime, within: timedelta
+) -> ClockChange | None:
+    """Return the first clock change within that time, and what it does to this job; None without one."""
+    start = _to_utc(after)
+    change = _next_change(zone, start)
+    shift = _offset(zone, change) - _offset(zone, change - timedelta(seconds=1))
+    if not shift or change > start + within:
+        return None
+    cron, reached = _read(expression), change + _offset(zone, change - timedelta(seconds=1))
+    at = change.replace(tzinfo=UTC).astimezone(zone)
+    return ClockChange(at=at, shift=shift, effect=_effect(cron, reached, shift))
+
+
+def _effect(cron: CronExpression, reached: datetime, shift: timedelta) -> str:
+    """`reached` is the wall time at which the clock is set by `shift`."""
+    first, last = sorted((reached, reached + shift))
+    is_daylight = -_DAYLIGHT <= shift < _DAYLIGHT
+    # Every hour alike, and whole hours: time goes on evenly for it, whatever the clock shows.
+    is_even = len(cron._ordered[0]) == HOURS and not shift % timedelta(hours=1)
+    if not is_daylight or is_even or not _count_walls(cron, first, last):
+        return ""
+    if shift > timedelta():
+        return "left_out" if cron.follows_wall_clock else "at_once"
+    return "again" if cron.follows_wall_clock else "once"
+
+
 # ------------------------------------------------------------------------------------------------ words
+
+
+class Values(NamedTuple):
+    """What each field matches, in order; Sunday is 0. For words in other languages."""
+
+    minutes: Sequence[int]
+    hours: Sequence[int]
+    days: Sequence[int]
+    months: Sequence[int]
+    weekdays: Sequence[int]
+    either_day_fires: bool
+
+
+def values_of(expression: str | CronExpression) -> Values:
+    cron = _read(expression)
+    sets = cron._sets
+    return Values(
+        minutes=sorted(sets.minutes),
+        hours=sorted(sets.hours),
+        days=sorted(sets.days),
+        months=sorted(sets.months),
+        weekdays=sorted(_weekdays(cron)),
+        either_day_fires=cron.either_day_fires,
+    )
 
 
 def describe(expression: str | CronExpression) -> str:

@@ -23,9 +23,15 @@ SUCCESSES: Final = "email_on_job_success"
 DISABLED: Final = "email_on_job_disabled"
 
 
+# Addresses that mail goes to: for each the id of the user whom it reaches as the job's owner, "" where the
+# job lists it.
+Readers = dict[str, str]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Audience:
-    """`users` are the active owners and admins, `wishes` the preferences of those who have any."""
+    """`users` are the active owners, admins and earlier readers, `wishes` the preferences of those who
+    have any."""
 
     users: Mapping[UUID, User]
     wishes: Mapping[UUID, NotificationPreferences]
@@ -35,27 +41,28 @@ class Audience:
     is_slack_on: bool
 
     @classmethod
-    def of(cls, jobs: Iterable[Job]) -> Audience:
-        jobs = list(jobs)
+    def of(cls, jobs: Iterable[Job], *, told: Readers | None = None) -> Audience:
+        """`told` are those who heard of something before, and are to hear more."""
+        jobs, told = list(jobs), told or {}
         owners = {job.created_by_id for job in jobs if job.created_by_id}
-        users = User.objects.filter(Q(pk__in=owners) | Q(role=Role.ADMIN), is_active=True)
+        readers = owners | {UUID(user_id) for user_id in told.values() if user_id}
+        users = User.objects.filter(Q(pk__in=readers) | Q(role=Role.ADMIN), is_active=True)
         teams = PicTeam.objects.filter(pk__in={job.pic_team_id for job in jobs})
         by_id = {user.pk: user for user in users.order_by("username_key")}
         audience = cls(
             users=by_id,
-            wishes={row.user_id: row for row in NotificationPreferences.objects.filter(user_id__in=owners)},
+            wishes={row.user_id: row for row in NotificationPreferences.objects.filter(user_id__in=readers)},
             teams={team.pk: team for team in teams},
             opted_out=frozenset(),
             is_mail_on=settings.MAIL_ENABLED,
             is_slack_on=SlackSettings.objects.filter(is_enabled=True).exists(),
         )
-        return audience.without_opt_outs(jobs) if settings.MAIL_ENABLED else audience
+        return audience._without_opt_outs(jobs, told) if settings.MAIL_ENABLED else audience
 
-    def without_opt_outs(self, jobs: Sequence[Job]) -> Audience:
+    def _without_opt_outs(self, jobs: Sequence[Job], told: Readers) -> Audience:
         listed = {name_key(address) for job in jobs for address in job.notification_emails}
-        rows = EmailOptOut.objects.filter(
-            address_key__in=listed | {user.email_key for user in self.users.values()}
-        )
+        people = {user.email_key for user in self.users.values()} | {name_key(address) for address in told}
+        rows = EmailOptOut.objects.filter(address_key__in=listed | people)
         return replace(self, opted_out=frozenset(rows.values_list("address_key", "topic")))
 
     @property
@@ -71,24 +78,42 @@ class Audience:
         owner = self.owner(job)
         return list(dict.fromkeys([*([owner.pk] if owner else []), *self.admins]))
 
-    def addresses(self, job: Job, topic: str) -> list[str]:
+    def readers(self, job: Job, topic: str) -> Readers:
         """Whom mail of a run of this job reaches: its list, and its owner unless they wish otherwise."""
-        if not (self.is_mail_on and job.enable_email_notifications):
-            return []
-        return self.willing([*job.notification_emails, *self.owner_address(job, topic)], topic)
+        if not job.enable_email_notifications:
+            return {}
+        listed = [(address, "") for address in job.notification_emails]
+        return self._willing([*listed, *self._as_owner(self.owner(job), topic)], topic)
 
-    def owner_address(self, job: Job, topic: str) -> list[str]:
-        """The owner's address, where they want mail of this topic."""
-        owner = self.owner(job)
-        if owner is None or not self.is_mail_on:
-            return []
-        wishes = self.wishes.get(owner.pk) or NotificationPreferences()
-        return [owner.email] if getattr(wishes, topic) else []
+    def owner_alone(self, job: Job, topic: str) -> Readers:
+        """The owner, where they want mail of this topic."""
+        return self._willing(self._as_owner(self.owner(job), topic), topic)
 
-    def willing(self, addresses: Iterable[str], topic: str) -> list[str]:
-        """Each address once, without those that unsubscribed."""
-        by_key = {name_key(address): address for address in addresses}
-        return [address for key, address in by_key.items() if (key, topic) not in self.opted_out]
+    def still_willing(self, job: Job, told: Readers, topic: str) -> Readers:
+        """Those of `told` whom mail of this job may still reach: an account, at its present address."""
+        if not job.enable_email_notifications:
+            return {}
+        pairs = []
+        for address, user_id in told.items():
+            user = self.users.get(UUID(user_id)) if user_id else None
+            pairs += self._as_owner(user, topic) if user_id else [(address, "")]
+        return self._willing(pairs, topic)
+
+    def _as_owner(self, user: User | None, topic: str) -> list[tuple[str, str]]:
+        if user is None:
+            return []
+        wishes = self.wishes.get(user.pk) or NotificationPreferences()
+        return [(user.email, str(user.pk))] if getattr(wishes, topic) else []
+
+    def _willing(self, pairs: Iterable[tuple[str, str]], topic: str) -> Readers:
+        """Each address once, without those that unsubscribed. One that is listed is not the owner's alone."""
+        if not self.is_mail_on:
+            return {}
+        by_key: dict[str, tuple[str, str]] = {}
+        for address, user_id in pairs:
+            key = name_key(address)
+            by_key[key] = (address, "" if key in by_key else user_id)
+        return dict(pair for key, pair in by_key.items() if (key, topic) not in self.opted_out)
 
 
 def load_jobs(runs: Sequence[JobExecution]) -> None:

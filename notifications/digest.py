@@ -15,22 +15,25 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
 from django.db.models import Count, Max
 
 from accounts.models import User
 from cronsched.core.clock import last_at, scheduler_date, scheduler_zone
-from cronsched.core.db import is_duplicate, retry_conflicts
 from jobs import schedule
 from jobs.choices import Status
 from jobs.engine.slots import is_within
 from jobs.models import Job, JobExecution
+from notifications.facts import offset_text, zoned_text
 from notifications.models import Channel, Event, Message
-from notifications.outbox import first_time, make_message
+from notifications.outbox import first_time, make_message, told_once
 
 HOUR = 8
 LISTED_MAX = 10
 ENDING_AHEAD = timedelta(days=30)
+# Runs have an index by their start: how far before the time one may have begun. Only a run that nobody
+# could end, because no scheduler ran, takes days.
+LONGEST_RUN = timedelta(days=7)
+_JOB_COLUMNS = ("name", "created_by", "is_active", "end_date", "cron_expression", "timezone")
 # The night ahead: from eight in the evening until the next digest.
 NIGHT = (timedelta(hours=12), timedelta(hours=24))
 
@@ -75,20 +78,12 @@ def weekly_edition(now: datetime) -> Edition:
     return Edition(event=Event.WEEKLY_REPORT, start=monday - timedelta(days=7), end=monday)
 
 
-@retry_conflicts
 def send_digests(edition: Edition, *, now: datetime) -> int:
     """Put this edition into the outbox for all who chose it and have not had it. The count."""
-    if not settings.MAIL_ENABLED:
-        return 0
-    try:
-        return _send(edition, now)
-    except IntegrityError as error:
-        if not is_duplicate(error):
-            raise
-        return _send(edition, now)
+    return _send(edition, now) if settings.MAIL_ENABLED else 0
 
 
-@transaction.atomic
+@told_once
 def _send(edition: Edition, now: datetime) -> int:
     chosen = {f"notification_preferences__{edition.preference}": True}
     users = {edition.key(user): user for user in User.objects.active().filter(**chosen)}
@@ -100,6 +95,7 @@ def _send(edition: Edition, now: datetime) -> int:
     for user in readers:
         payload = _payload(edition, jobs[user.pk], figures)
         if payload is not None:
+            payload["reader"] = str(user.pk)
             messages.append(make_message(Channel.EMAIL, user.email, edition.event, payload, now=now))
     Message.objects.bulk_create(messages)
     return len(messages)
@@ -107,14 +103,18 @@ def _send(edition: Edition, now: datetime) -> int:
 
 def _jobs_of(users: Sequence[User]) -> Mapping[UUID, list[Job]]:
     jobs: dict[UUID, list[Job]] = defaultdict(list)
-    for job in Job.objects.filter(created_by__in=users).order_by("name_key"):
+    for job in Job.objects.filter(created_by__in=users).only(*_JOB_COLUMNS).order_by("name_key"):
         jobs[job.created_by_id].append(job)
     return jobs
 
 
 def _figures(users: Sequence[User], edition: Edition) -> Mapping[UUID, Figures]:
+    """Of the runs that ended within the time. Each so is in one edition, whenever it began."""
     runs = JobExecution.objects.filter(
-        started_at__gte=edition.start, started_at__lt=edition.end, job__created_by__in=users
+        job__created_by__in=users,
+        started_at__range=(edition.start - LONGEST_RUN, edition.end),
+        completed_at__gte=edition.start,
+        completed_at__lt=edition.end,
     )
     grouped = (
         runs.order_by()
@@ -139,11 +139,12 @@ def _payload(edition: Edition, jobs: Sequence[Job], figures: Mapping[UUID, Figur
     }
     night = _night(jobs, edition) if edition.event is Event.DAILY_DIGEST else []
     ending = _ending(jobs, edition)
+    zone = scheduler_zone()
     if not (any(totals.values()) or night or ending):
         return None
     return {
         "title": _title(edition, totals),
-        "period": f"{edition.start:%Y-%m-%d %H:%M} – {edition.end:%Y-%m-%d %H:%M} ({scheduler_zone().key})",
+        "period": f"{offset_text(edition.start, zone)} – {zoned_text(edition.end, zone)}",
         **totals,
         "troubled": _troubled(ran),
         "slowest": _slowest(ran),

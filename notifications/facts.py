@@ -8,7 +8,7 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from cronsched.core import clock
-from cronsched.core.api.fields import utc_text
+from cronsched.core.masking import masked_target
 from jobs.models import Job, JobExecution
 from jobs.schedule import ZoneError, load_zone
 from notifications.audience import Audience
@@ -27,14 +27,13 @@ def run_fact(run: JobExecution, event: Event, audience: Audience) -> Fact:
         **job_fact(run.job, event, audience),
         "execution_id": str(run.pk),
         "slot": local_text(run.scheduled_for, run.job) if run.scheduled_for else "",
-        "ended_at": utc_text(run.completed_at),
+        "ended": local_text(run.completed_at, run.job) if run.completed_at else "",
         "response_status": run.response_status,
         "error": run.error_message[:ERROR_MAX],
         "answer": _first_lines(run),
         "in_a_row": run.job.consecutive_failures,
         "missed_count": run.missed_count,
-        # Queries of webhooks may hold tokens, and mail goes anywhere.
-        "target": run.target.partition("?")[0],
+        "target": masked_target(run.target),
     }
 
 
@@ -54,9 +53,19 @@ def job_fact(job: Job, event: Event, audience: Audience, **more: Any) -> Fact:
 
 
 def local_text(moment: datetime, job: Job) -> str:
-    """As the schedule's zone shows it: "2026-03-10 21:00 (Asia/Tokyo)"."""
-    zone = zone_of(job)
-    return f"{moment.astimezone(zone):%Y-%m-%d %H:%M} ({zone.key})"
+    """As the schedule's zone shows it."""
+    return zoned_text(moment, zone_of(job))
+
+
+def zoned_text(moment: datetime, zone: ZoneInfo) -> str:
+    """ "2026-03-10 21:00 +09:00 (Asia/Tokyo)"."""
+    return f"{offset_text(moment, zone)} ({zone.key})"
+
+
+def offset_text(moment: datetime, zone: ZoneInfo) -> str:
+    """With its offset: in autumn an hour comes twice, and only the offset tells which one it was."""
+    local = moment.astimezone(zone)
+    return f"{local:%Y-%m-%d %H:%M} {local.isoformat()[-6:]}"
 
 
 def zone_of(job: Job) -> ZoneInfo:

@@ -20,16 +20,20 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from django.utils import translation
+
 from accounts.models import User
 from jobs.choices import Status
 from jobs.models import Job, JobExecution
 from jobs.signals import JobChange
-from notifications.alerts import RunNews, choose
-from notifications.audience import DISABLED, Audience, load_jobs
+from notifications.alerts import RunNews, choose, lock_alerts, readers_of
+from notifications.audience import DISABLED, Audience, Readers, load_jobs
+from notifications.engine.claim import wake
 from notifications.facts import Fact, job_fact, local_text, run_fact
 from notifications.inapp import Notice, post
 from notifications.models import Channel, Event, NotificationType
 from notifications.outbox import Telling, put
+from notifications.untold import kept_if_untold
 from taxonomy.models import Taxon
 
 # The old and the new value of a field.
@@ -52,8 +56,9 @@ def on_runs_finished(sender: object, *, runs: Sequence[JobExecution], now: datet
     Raises, so that the sender keeps what was not told.
     """
     load_jobs(runs)
-    audience = Audience.of(run.job for run in runs)
-    news = choose(runs, audience=audience, now=now)
+    alerts = lock_alerts(runs)
+    audience = Audience.of((run.job for run in runs), told=readers_of(alerts))
+    news = choose(runs, alerts=alerts, audience=audience, now=now)
     post([*_run_notices(runs, audience), *_recoveries(news, audience)], now=now)
     put([telling for item in news for telling in _run_tellings(item, audience)], now=now)
 
@@ -62,19 +67,32 @@ def on_job_changed(
     sender: object, *, job: Job, action: str, by: User | None, now: datetime, **kwargs: Any
 ) -> None:
     """Notices of a change to everybody; messages where the job fires no more."""
-    if action in _CHANGES:
-        everybody = User.objects.active().values_list("pk", flat=True)
-        by_whom = f"By {by.username}." if by else "By the scheduler."
-        title = f"{job.name} was {action}"
-        post(_job_notices(job, action, everybody, NotificationType.INFO, title, by_whom), now=now)
-    _tell_stopped([(job, action)], by, now)
+    with kept_if_untold([(job, action)], by, now):
+        tell_changed_jobs([(job, action)], by, now)
 
 
 def on_job_batch_changed(
     sender: object, *, changes: Sequence[JobChange], by: User | None, now: datetime, **kwargs: Any
 ) -> None:
     """Jobs that an upload or the scheduler stopped. Of the rest of an upload, one notice tells."""
-    _tell_stopped([(change.job, change.action) for change in changes], by, now)
+    changed = [(change.job, change.action) for change in changes]
+    with kept_if_untold(changed, by, now):
+        _tell_stopped(changed, by, now)
+
+
+def tell_changed_jobs(changed: Sequence[tuple[Job, str]], by: User | None, now: datetime) -> None:
+    everybody = User.objects.active().values_list("pk", flat=True)
+    by_whom = f"By {by.username}." if by else "By the scheduler."
+    notices = [
+        notice
+        for job, action in changed
+        if action in _CHANGES
+        for notice in _job_notices(
+            job, action, everybody, NotificationType.INFO, f"{job.name} was {action}", by_whom
+        )
+    ]
+    post(notices, now=now)
+    _tell_stopped(changed, by, now)
 
 
 def _tell_stopped(changed: Sequence[tuple[Job, str]], by: User | None, now: datetime) -> None:
@@ -90,10 +108,12 @@ def _tell_stopped(changed: Sequence[tuple[Job, str]], by: User | None, now: date
         people, title = audience.owner_and_admins(job), f"{job.name} {words}"
         notices += _job_notices(job, action, people, NotificationType.WARNING, title, job.paused_note)
         fact = job_fact(job, event, audience)
-        tellings += _slack_tellings(fact, audience) + _owner_tellings(job, fact, audience)
+        tellings += _slack_tellings(fact, audience) + _mail_tellings(
+            fact, audience.owner_alone(job, DISABLED)
+        )
     for job in disabled:
         fact = job_fact(job, Event.JOB_DISABLED, audience, by=by.username if by else "")
-        tellings += _owner_tellings(job, fact, audience)
+        tellings += _mail_tellings(fact, audience.owner_alone(job, DISABLED))
     post(notices, now=now)
     put(tellings, now=now)
 
@@ -106,15 +126,17 @@ def _slack_tellings(fact: Fact, audience: Audience) -> list[Telling]:
     return [Telling(channel=Channel.SLACK, fact=fact)] if audience.is_slack_on else []
 
 
-def _owner_tellings(job: Job, fact: Fact, audience: Audience) -> list[Telling]:
-    addresses = audience.willing(audience.owner_address(job, DISABLED), DISABLED)
-    return [Telling(channel=Channel.EMAIL, recipient=address, fact=fact) for address in addresses]
+def _mail_tellings(fact: Fact, readers: Readers) -> list[Telling]:
+    return [
+        Telling(channel=Channel.EMAIL, recipient=address, reader=user_id, fact=fact)
+        for address, user_id in readers.items()
+    ]
 
 
 def _run_tellings(news: RunNews, audience: Audience) -> list[Telling]:
     fact = run_fact(news.run, news.event, audience)
     slack = [Telling(channel=Channel.SLACK, fact=fact)] if news.slack else []
-    return [*slack, *(Telling(channel=Channel.EMAIL, recipient=each, fact=fact) for each in news.emails)]
+    return [*slack, *_mail_tellings(fact, news.readers)]
 
 
 def _run_notices(runs: Sequence[JobExecution], audience: Audience) -> list[Notice]:
@@ -149,7 +171,8 @@ def _recoveries(news: Sequence[RunNews], audience: Audience) -> list[Notice]:
 def on_taxon_changed(
     sender: type[Taxon], *, action: str, taxon: Taxon, by: User | None, now: datetime, **kwargs: Any
 ) -> None:
-    kind = str(sender._meta.verbose_name)
+    with translation.override("en"):  # what is stored speaks English; it is translated when shown
+        kind = str(sender._meta.verbose_name)
     title = f"{kind[:1].upper()}{kind[1:]} {taxon.name} was {action}"
     _tell_admins(f"taxon_{action}:{taxon.pk}", title, by, now, kwargs["changes"])
 
@@ -171,7 +194,9 @@ def on_user_changed(
 def on_slack_changed(
     sender: object, *, by: User | None, now: datetime, changes: Mapping[str, Change], **kwargs: Any
 ) -> None:
+    """A notice for admins; and what Slack held back is tried with what it was set to."""
     _tell_admins("slack_changed", "Slack settings were changed", by, now, changes)
+    wake(Channel.SLACK, now=now)
 
 
 def _tell_admins(

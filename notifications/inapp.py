@@ -10,13 +10,16 @@ the other's notice when it looks again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
-from cronsched.core.db import insert_each, is_duplicate, locked, update_each
+from accounts.models import User
+from cronsched.core.db import check_references, insert_each, is_duplicate, locked, update_each
+from jobs.models import Job, JobExecution
 from notifications.models import Notification
 
 TITLE_MAX = 255
@@ -38,8 +41,25 @@ class Notice:
 
 
 def post(notices: Sequence[Notice], *, now: datetime) -> None:
-    """Insert the notices, or bring those up to date that are unread and of the same topic."""
-    _insert([(notice, 1) for notice in notices if not notice.topic], now)
+    """Insert the notices, or bring those up to date that are unread and of the same topic.
+
+    Whoever is deleted meanwhile is told nothing; everybody else is.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            with transaction.atomic():
+                _post(notices, now)
+                check_references()
+        except IntegrityError as error:
+            if attempt == ATTEMPTS:
+                raise
+            if not is_duplicate(error):
+                notices = _still_possible(notices)
+        else:
+            return
+
+
+def _post(notices: Sequence[Notice], now: datetime) -> None:
     latest: dict[str, Notice] = {}
     counts: dict[str, int] = {}
     for notice in notices:
@@ -47,22 +67,30 @@ def post(notices: Sequence[Notice], *, now: datetime) -> None:
             key = _key(notice)
             latest[key] = notice
             counts[key] = counts.get(key, 0) + 1
-    if latest:
-        _post_topics(latest, counts, now)
+    unread = _unread(list(latest)) if latest else {}
+    _bring_up_to_date(unread, latest, counts, now)
+    new = [(latest[key], counts[key]) for key in latest if key not in unread]
+    _insert([*((notice, 1) for notice in notices if not notice.topic), *new], now)
 
 
-def _post_topics(latest: Mapping[str, Notice], counts: Mapping[str, int], now: datetime) -> None:
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            with transaction.atomic():
-                unread = _unread(list(latest))
-                _bring_up_to_date(unread, latest, counts, now)
-                _insert([(latest[key], counts[key]) for key in latest if key not in unread], now)
-        except IntegrityError as error:
-            if attempt == ATTEMPTS or not is_duplicate(error):
-                raise
-        else:
-            return
+def _still_possible(notices: Sequence[Notice]) -> list[Notice]:
+    """The notices whose users are there; without the jobs and runs that are not."""
+    users = _existing(User, {notice.user_id for notice in notices})
+    jobs = _existing(Job, {notice.job_id for notice in notices})
+    runs = _existing(JobExecution, {notice.execution_id for notice in notices})
+    return [
+        replace(
+            notice,
+            job_id=notice.job_id if notice.job_id in jobs else None,
+            execution_id=notice.execution_id if notice.execution_id in runs else None,
+        )
+        for notice in notices
+        if notice.user_id in users
+    ]
+
+
+def _existing(model: Any, ids: set[UUID | None]) -> set[UUID]:
+    return set(model.objects.filter(pk__in=ids - {None}).values_list("pk", flat=True))
 
 
 def _unread(keys: list[str]) -> dict[str, tuple[UUID, int]]:

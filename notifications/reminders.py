@@ -9,40 +9,35 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db import IntegrityError, transaction
-
 from cronsched.core.clock import scheduler_date
-from cronsched.core.db import is_duplicate, retry_conflicts
 from jobs.models import Job
 from notifications.audience import Audience
 from notifications.inapp import Notice, post
 from notifications.models import Channel, Event, NotificationType
-from notifications.outbox import first_time, make_message
+from notifications.outbox import first_time, make_message, told_once
 
 AHEAD = timedelta(days=30)
+_COLUMNS = (
+    "name",
+    "end_date",
+    "created_by",
+    "notification_emails",
+    "pic_team__name",
+    "pic_team__slack_handle",
+)
 
 
-@retry_conflicts
+@told_once
 def send_end_date_reminders(*, now: datetime) -> int:
     """Tell of what ends within 30 days: owners in-app, Slack in one message by team.
 
     The count of owners' notices. Admins hear how many jobs nobody owns. Repeated, unread notices
     are brought up to date, and Slack hears only of what it was not told this week.
     """
-    try:
-        return _remind(now)
-    except IntegrityError as error:
-        if not is_duplicate(error):
-            raise
-        # Another process was faster by a moment: what it told is known now.
-        return _remind(now)
-
-
-@transaction.atomic
-def _remind(now: datetime) -> int:
     today = scheduler_date(now)
     ending = Job.objects.active().filter(end_date__range=(today, today + AHEAD))
-    jobs = list(ending.order_by("end_date", "name_key").select_related("pic_team"))
+    ending = ending.select_related("pic_team").only(*_COLUMNS)
+    jobs = list(ending.order_by("end_date", "name_key"))
     audience = Audience.of(jobs)
     notices = _notices(jobs, audience)
     post([*notices, *_ownerless_notices(Job.objects.ownerless().count(), audience)], now=now)
@@ -97,10 +92,8 @@ def _ownerless_notices(count: int, audience: Audience) -> list[Notice]:
 
 
 def _payload(jobs: Sequence[Job], audience: Audience) -> dict[str, Any]:
-    teams: dict[str, dict[str, Any]] = {}
+    teams: dict[str, list[dict[str, str]]] = {}
     for job in jobs:
-        name = job.pic_team.name if job.pic_team else "No team"
-        handle = job.pic_team.slack_handle if job.pic_team else ""
         owner = audience.owner(job)
         entry = {
             "job_id": str(job.pk),
@@ -108,9 +101,12 @@ def _payload(jobs: Sequence[Job], audience: Audience) -> dict[str, Any]:
             "end_date": str(job.end_date),
             "owner": owner.username if owner else "",
         }
-        teams.setdefault(name, {"team": name, "handle": handle, "jobs": []})["jobs"].append(entry)
-    for team in teams.values():
-        team["jobs"].sort(key=lambda entry: (entry["owner"], entry["end_date"]))
+        teams.setdefault(job.pic_team.name if job.pic_team else "No team", []).append(entry)
+    for entries in teams.values():
+        entries.sort(key=lambda entry: (entry["owner"], entry["end_date"]))
     many = "1 job ends" if len(jobs) == 1 else f"{len(jobs):,} jobs end"
-    in_order = [teams[name] for name in sorted(teams)]
-    return {"title": f"{many} within {AHEAD.days} days", "teams": in_order}
+    return {
+        "title": f"{many} within {AHEAD.days} days",
+        "teams": [{"team": name, "jobs": teams[name]} for name in sorted(teams)],
+        "handles": sorted({job.pic_team.slack_handle for job in jobs if job.pic_team} - {""}),
+    }

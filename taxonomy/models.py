@@ -65,6 +65,15 @@ class PicTeam(Taxon):
         help_text=_("@name, a user group <!subteam^ID> or a member <@U…>: mentioned when a run fails"),
     )
 
+    # Empty: the default queue. Asked for only where SEND_BACKEND=celery.
+    send_queue = KeyField(
+        _("send queue"),
+        max_length=100,
+        blank=True,
+        default="",
+        help_text=_("its runs are sent by workers of this queue: those inside the team's network, say"),
+    )
+
     class Meta(Taxon.Meta):
         verbose_name = _("PIC team")
         verbose_name_plural = _("PIC teams")

@@ -6,6 +6,7 @@ disabled category or team stays on the jobs that have it, and cannot be chosen a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,8 @@ from typing import Any, Final, TypeVar
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 
+from accounts import audit
+from accounts.choices import AuditKind
 from accounts.models import User
 from cronsched.core.db import is_duplicate, locked, retry_conflicts
 from cronsched.core.errors import Conflict, InvalidInput
@@ -26,21 +29,39 @@ from taxonomy.slugs import slug_for, slugify
 T = TypeVar("T", JobCategory, PicTeam)
 
 NAME_MAX: Final = 255
+QUEUE_MAX: Final = 100
+TEAM_FIELDS: Final = ("name", "slack_handle", "is_active", "send_queue")
+_QUEUE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SHOWN_CHARS: Final = 60
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Kind:
-    """How one of the two is spoken of: the input field of jobs, the label, the made slug's head."""
+    """How one of the two is spoken of: the input field of jobs, the label, the made slug's head, and
+    what the history keeps of it."""
 
     field: str
     label: str
     slug_head: str
+    audit: AuditKind
+    kept: tuple[str, ...]
 
 
 _KINDS: Final[Mapping[type[Taxon], _Kind]] = {
-    JobCategory: _Kind(field="category", label="Category", slug_head="category"),
-    PicTeam: _Kind(field="pic_team", label="PIC team", slug_head="team"),
+    JobCategory: _Kind(
+        field="category",
+        label="Category",
+        slug_head="category",
+        audit=AuditKind.CATEGORY,
+        kept=("name", "slug"),
+    ),
+    PicTeam: _Kind(
+        field="pic_team",
+        label="PIC team",
+        slug_head="team",
+        audit=AuditKind.TEAM,
+        kept=("name", "slug", "slack_handle"),
+    ),
 }
 
 
@@ -93,58 +114,68 @@ def _resolve(model: type[T], text: str) -> T:
 # ---- writing ----------------------------------------------------------------------------------
 
 
-def create_category(*, name: Any, slug: Any = None, by: User | None, now: datetime) -> JobCategory:
+def create_category(
+    *, name: Any, slug: Any = None, by: User | None, now: datetime, via: str = "api"
+) -> JobCategory:
     """A new active category. Conflict where its slug or name is taken."""
     errors: dict[str, str] = {}
     category = JobCategory(name=_name(name, errors))
     category.slug = _new_slug(JobCategory, category.name, slug, errors)
     _refuse(errors)
-    return _create(category, by=by, now=now)
+    return _create(category, by=by, now=now, via=via)
 
 
-def create_team(*, name: Any, slack_handle: Any, slug: Any = None, by: User | None, now: datetime) -> PicTeam:
+def create_team(
+    *, name: Any, slack_handle: Any, slug: Any = None, by: User | None, now: datetime, via: str = "api"
+) -> PicTeam:
     """A new active team. Conflict where its slug or name is taken."""
     errors: dict[str, str] = {}
     team = PicTeam(name=_name(name, errors), slack_handle=_handle(slack_handle, errors))
     team.slug = _new_slug(PicTeam, team.name, slug, errors)
     _refuse(errors)
-    return _create(team, by=by, now=now)
+    return _create(team, by=by, now=now, via=via)
 
 
 def update_category(
-    category: JobCategory, *, data: Mapping[str, Any], by: User | None, now: datetime
+    category: JobCategory, *, data: Mapping[str, Any], by: User | None, now: datetime, via: str = "api"
 ) -> CategoryUpdate:
     """Set `name` and `is_active` where given; a new name moves the slug."""
-    row, jobs_updated = _update(category, data, ("name", "is_active"), by=by, now=now)
+    row, jobs_updated = _update(category, data, ("name", "is_active"), by=by, now=now, via=via)
     return CategoryUpdate(category=row, jobs_updated=jobs_updated)
 
 
-def update_team(team: PicTeam, *, data: Mapping[str, Any], by: User | None, now: datetime) -> TeamUpdate:
-    """Set `name`, `slack_handle` and `is_active` where given; a new name moves the slug."""
-    row, jobs_updated = _update(team, data, ("name", "slack_handle", "is_active"), by=by, now=now)
+def update_team(
+    team: PicTeam, *, data: Mapping[str, Any], by: User | None, now: datetime, via: str = "api"
+) -> TeamUpdate:
+    """Set what is given of `TEAM_FIELDS`; a new name moves the slug."""
+    row, jobs_updated = _update(team, data, TEAM_FIELDS, by=by, now=now, via=via)
     return TeamUpdate(pic_team=row, jobs_updated=jobs_updated)
 
 
-def disable_category(category: JobCategory, *, by: User | None, now: datetime) -> JobCategory:
-    return _update(category, {"is_active": False}, ("is_active",), by=by, now=now)[0]
+def disable_category(
+    category: JobCategory, *, by: User | None, now: datetime, via: str = "api"
+) -> JobCategory:
+    return _update(category, {"is_active": False}, ("is_active",), by=by, now=now, via=via)[0]
 
 
-def disable_team(team: PicTeam, *, by: User | None, now: datetime) -> PicTeam:
-    return _update(team, {"is_active": False}, ("is_active",), by=by, now=now)[0]
+def disable_team(team: PicTeam, *, by: User | None, now: datetime, via: str = "api") -> PicTeam:
+    return _update(team, {"is_active": False}, ("is_active",), by=by, now=now, via=via)[0]
 
 
 @retry_conflicts
-def _create(taxon: T, *, by: User | None, now: datetime) -> T:
+def _create(taxon: T, *, by: User | None, now: datetime, via: str) -> T:
     with transaction.atomic():
         _refuse_taken(taxon)
         _save(taxon, force_insert=True)
+        kept = audit.filled({field: getattr(taxon, field) for field in _KINDS[type(taxon)].kept})
+        _record(taxon, "created", kept, by=by, now=now, via=via)
         _tell(taxon, "created", by, now)
     return taxon
 
 
 @retry_conflicts
 def _update(
-    taxon: T, data: Mapping[str, Any], fields: tuple[str, ...], *, by: User | None, now: datetime
+    taxon: T, data: Mapping[str, Any], fields: tuple[str, ...], *, by: User | None, now: datetime, via: str
 ) -> tuple[T, int]:
     """Change what differs, on the locked row. The row, and the count of jobs whose slug moved."""
     if "slug" in data:
@@ -163,10 +194,46 @@ def _update(
             return current, 0
         _refuse_taken(current)
         _save(current)
+        followers = current.jobs.count() if "slug" in changes else 0
+        _record(current, _named(changes), changes, by=by, now=now, via=via, note=_followed(followers))
         _tell(
             current, "disabled" if changes.get("is_active") == (True, False) else "updated", by, now, changes
         )
-        return current, current.jobs.count() if "slug" in changes else 0
+        return current, followers
+
+
+def _named(changes: audit.Changes) -> str:
+    if "is_active" not in changes:
+        return "updated"
+    return "enabled" if changes["is_active"][1] else "disabled"
+
+
+def _followed(count: int) -> str:
+    """What a rename says of the jobs: they hold the row, so that nothing of theirs changes."""
+    return f"{count} job{'' if count == 1 else 's'} followed." if count else ""
+
+
+def _record(
+    taxon: JobCategory | PicTeam,
+    action: str,
+    changes: audit.Changes,
+    *,
+    by: User | None,
+    now: datetime,
+    via: str,
+    note: str = "",
+) -> None:
+    audit.record(
+        kind=_KINDS[type(taxon)].audit,
+        object_id=taxon.pk,
+        name=taxon.name,
+        action=action,
+        changes=changes,
+        by=by,
+        now=now,
+        via=via,
+        note=note,
+    )
 
 
 def _apply(taxon: JobCategory | PicTeam, clean: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -251,6 +318,8 @@ def _clean(given: Mapping[str, Any]) -> dict[str, Any]:
         clean["name"] = _name(given["name"], errors)
     if "slack_handle" in given:
         clean["slack_handle"] = _handle(given["slack_handle"], errors)
+    if "send_queue" in given:
+        clean["send_queue"] = _queue(given["send_queue"], errors)
     if "is_active" in given:
         clean["is_active"] = given["is_active"]
         if not isinstance(given["is_active"], bool):
@@ -283,6 +352,15 @@ def _handle(value: Any, errors: dict[str, str]) -> str:
     elif len(handle) > NAME_MAX:
         errors["slack_handle"] = f"slack_handle must have at most {NAME_MAX} characters."
     return handle
+
+
+def _queue(value: Any, errors: dict[str, str]) -> str:
+    queue = value.strip() if isinstance(value, str) else ""
+    if value is not None and not isinstance(value, str):
+        errors["send_queue"] = "send_queue must be text."
+    elif queue and not (len(queue) <= QUEUE_MAX and _QUEUE.fullmatch(queue)):
+        errors["send_queue"] = f"send_queue: at most {QUEUE_MAX} of A-Z, a-z, 0-9, '.', '_' and '-'."
+    return queue
 
 
 def _new_slug(model: type[Taxon], name: str, given: Any, errors: dict[str, str]) -> str:

@@ -111,9 +111,11 @@ def database_versions() -> str:
     asked = []
     for server in SERVERS:
         code = (
-            "import django; django.setup(); from django.db import connection as c; import re;"
-            "cursor = c._nodb_cursor().__enter__(); cursor.execute('SELECT version()');"
-            "print(re.search(r'[0-9.]+', cursor.fetchone()[0]).group())"
+            "import django, re; django.setup()\n"
+            "from django.db import connection\n"
+            "with connection._nodb_cursor() as cursor:\n"
+            "    cursor.execute('SELECT version()')\n"
+            "    print(re.search(r'[0-9.]+', cursor.fetchone()[0]).group())"
         )
         extra = {
             "DJANGO_SETTINGS_MODULE": "cronsched.testing.settings",

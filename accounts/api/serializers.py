@@ -18,8 +18,9 @@ _USERNAME = {
     "type": "string",
     "minLength": USERNAME_MIN,
     "maxLength": USERNAME_MAX,
-    "pattern": f"^[A-Za-z0-9_]{{{USERNAME_MIN},{USERNAME_MAX}}}$",
-    "description": "Letters, digits and underscores.",
+    # Python's \w, in the words of ECMA 262.
+    "pattern": r"^[\p{L}\p{N}_]+$",
+    "description": "Letters and digits of any script, and underscores.",
     "example": "john_doe",
 }
 _EMAIL = {"type": "string", "format": "email", "maxLength": EMAIL_MAX, "example": "john@example.com"}

@@ -7,6 +7,7 @@ here and nowhere else.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from typing import Any, ClassVar
@@ -24,6 +25,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.functional import cached_property
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.admin import ModelAdmin
@@ -31,15 +33,34 @@ from unfold.views import ChangeList
 
 from cronsched.core.db import by_ids
 from cronsched.core.errors import DomainError, Forbidden
+from cronsched.core.said import said
 
 # Refusals that one bulk action spells out; the rest are counted.
 REFUSALS_SHOWN = 20
 
 
-def in_words(refusal: DomainError) -> str:
+def in_words(refusal: DomainError, labels: Mapping[str, Any] | None = None) -> str:
     """The refusal for a person, with its short type where that says more than "not valid"."""
-    is_plain = refusal.error == type(refusal).error
-    return refusal.message if is_plain else f"{refusal.error}. {refusal.message}"
+    texts = [text for texts in refusal.details.values() for text in texts] or [refusal.message]
+    message = " ".join(labelled(text, labels or {}) for text in texts)
+    if refusal.error == type(refusal).error:
+        return message
+    return _("%(kind)s. %(message)s") % {"kind": said(refusal.error), "message": message}
+
+
+def labelled(text: str, labels: Mapping[str, Any]) -> str:
+    """`text` in the viewer's language, with the labels of fields in the place of their names in the API."""
+    words = said(text)
+    for name, label in labels.items():
+        words = re.sub(rf"^{name}\b", capfirst(str(label)), words)
+        # "name" alone is a word of many sentences.
+        if "_" in name:
+            words = re.sub(rf"\b{name}\b", str(label), words)
+    return words
+
+
+def labels_of(model: type[Model]) -> dict[str, Any]:
+    return {field.name: field.verbose_name for field in model._meta.fields}
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]
@@ -70,7 +91,14 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
 
 
 class ListPage(ChangeList):  # type: ignore[misc]
-    """Knows that without filters all rows are shown, so that nobody is offered to "show all"."""
+    """Knows that without filters all rows are shown, so that nobody is offered to "show all".
+
+    It is called by what it lists, where Django says "Select job to change".
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.title = capfirst(str(self.opts.verbose_name_plural))
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -95,9 +123,19 @@ class ServiceForm(forms.ModelForm):  # type: ignore[type-arg]
             return
         details = self.refusal.details or {"": [in_words(self.refusal)]}
         for key, texts in details.items():
-            name = self.aliases.get(key, key)
+            name = self.field_of(key)
             for text in texts:
-                self.add_error(name if name in self.fields else None, text)
+                self.add_error(name if name in self.fields else None, self.in_form_words(key, text))
+
+    def field_of(self, key: str) -> str:
+        """The form's field for the service's name of one."""
+        return self.aliases.get(key, key)
+
+    def in_form_words(self, key: str, text: str) -> str:
+        """The service's sentence with the names of fields as the form has them: "End date is required." """
+        names = {**{name: name for name in self.fields}, **self.aliases}
+        labels = {api: self.fields[name].label or name for api, name in names.items() if name in self.fields}
+        return labelled(text, labels)
 
     def typed(self) -> dict[str, Any]:
         """What the service is to judge: for a new row all that was filled in, else what was changed."""
@@ -144,6 +182,9 @@ class BaseAdmin(ModelAdmin):  # type: ignore[misc]
     # "Select all 1,000" is one click away from running all of them; a page at a time is enough.
     list_disable_select_all = True
     empty_value_display = "–"
+    # What an empty list says to do first, and a link (its words, its address by name) to do it.
+    empty_text: Any = ""
+    empty_link: tuple[Any, str] | None = None
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Filter a list by its filters alone: Django lets every column be asked for, secrets too."""
@@ -168,6 +209,9 @@ class BaseAdmin(ModelAdmin):  # type: ignore[misc]
         objects = list(objs)
         return [str(obj) for obj in objects], {str(self.opts.verbose_name_plural): len(objects)}, set(), []
 
+    def render_delete_form(self, request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
+        return _without_scripts(super().render_delete_form(request, context))
+
     def apply_each(
         self,
         request: HttpRequest,
@@ -176,26 +220,30 @@ class BaseAdmin(ModelAdmin):  # type: ignore[misc]
         *,
         done: str,
         may: Callable[[HttpRequest, Any], bool] | None = None,
-    ) -> None:
-        """Call `service` for each row; say how many were `done`, and each refusal by the row's name."""
+    ) -> list[Any]:
+        """Call `service` for each row; say how many were `done`, and each refusal by the row's name.
+
+        Returns what the service answered for those that were done.
+        """
         may = may or self.has_change_permission
-        count, refusals = 0, []
+        answers: list[Any] = []
+        refusals = []
         for row in rows:
             name = str(row)
             try:
                 if not may(request, row):
                     raise Forbidden(_("this is not yours to change."))
-                service(row)
-                count += 1
+                answers.append(service(row))
             except DomainError as refusal:
-                refusals.append(f"{name}: {in_words(refusal)}")
-        if count:
-            self.message_user(request, f"{done}: {count}.", messages.SUCCESS)
+                refusals.append(f"{name}: {in_words(refusal, labels_of(self.model))}")
+        if answers:
+            self.message_user(request, f"{done}: {len(answers)}.", messages.SUCCESS)
         for text in refusals[:REFUSALS_SHOWN]:
             self.message_user(request, text, messages.ERROR)
         if len(refusals) > REFUSALS_SHOWN:
             left = len(refusals) - REFUSALS_SHOWN
             self.message_user(request, _("%d more were refused.") % left, messages.ERROR)
+        return answers
 
 
 class ReadOnlyAdmin(BaseAdmin):
@@ -291,9 +339,6 @@ class ServiceAdmin(BaseAdmin):
         except DomainError as refusal:
             self.message_user(request, in_words(refusal), messages.ERROR)
             return HttpResponseRedirect(self.url("change", object_id))
-
-    def render_delete_form(self, request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
-        return _without_scripts(super().render_delete_form(request, context))
 
     @admin.action(permissions=["delete"], description=gettext_lazy("Delete selected %(verbose_name_plural)s"))
     def delete_selected(self, request: HttpRequest, queryset: QuerySet[Any]) -> HttpResponse | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from django.template.loader import render_to_string
@@ -46,11 +47,28 @@ def moment(value: datetime | None, *, now: datetime, seconds: bool = False) -> s
     )
 
 
+def relative_first(value: datetime | None, *, now: datetime, is_short: bool = False) -> str:
+    """How far off a time is, for reading down a list; below it, or behind it, the time and its zone."""
+    if value is None:
+        return EMPTY
+    local = timezone.localtime(value)
+    exact = f"{local:%Y-%m-%d %H:%M} {local.tzname()}"
+    text = '<time datetime="{}" title="{}" class="whitespace-nowrap">{}</time>'
+    below = "" if is_short else format_html(' <span class="cs-sub whitespace-nowrap">{}</span>', exact)
+    return format_html(text + "{}", local.isoformat(), exact, relative(value, now=now), below)
+
+
 def badge(word: str, text: Any, *, colours: Mapping[str, str] = COLOURS) -> str:
     """A coloured label; `word` is what `colours` knows. Unfold's own decorator works in lists only."""
     if not word:
         return EMPTY
-    return render_to_string("unfold/helpers/label.html", {"text": text, "type": colours.get(word, "default")})
+    return _label(str(text), colours.get(word, "default"))
+
+
+@lru_cache(maxsize=1024)
+def _label(text: str, kind: str) -> str:
+    """Made once: a list has hundreds, of a handful of words."""
+    return render_to_string("unfold/helpers/label.html", {"text": text, "type": kind})
 
 
 def relative(value: datetime, *, now: datetime) -> str:

@@ -6,11 +6,13 @@ import functools
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar
 
-from django.db import DatabaseError, OperationalError, connection, models
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, models
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 from django.db.models.expressions import Func
 from django.db.utils import IntegrityError
 
@@ -23,6 +25,36 @@ CONFLICT_ATTEMPTS = 5
 SQLITE_TURN_S = 0.11
 # MySQL: deadlock 1213, lock wait timeout 1205. PostgreSQL: serialization failure, deadlock.
 _CONFLICT_CODES = {1213, 1205, "40001", "40P01"}
+# MySQL: a text that its column cannot hold, a constraint not met. PostgreSQL has better names for these.
+_CONTENT_CODES = {1366, 3819, 4025}
+# PostgreSQL has ended a transaction that stood still, or that took too long: an InternalError there.
+_IDLE_CODES = {"25P03", "25P04"}
+
+
+# What makes a server end a connection that stands still in a transaction, and so let go of its locks.
+# MySQL can only end one that stands still at all: the next turn's `close_old_connections` opens another.
+_IDLE_LIMITS: Mapping[str, str] = {
+    "postgresql": "SET idle_in_transaction_session_timeout = '{}s'",
+    "mariadb": "SET SESSION idle_transaction_timeout = {}",
+    "mysql": "SET SESSION wait_timeout = {}",
+}
+
+
+def limit_idle_transactions(seconds: int) -> None:
+    """From now on no connection of this process keeps its locks when the process stands still.
+
+    For processes that hold locks which others wait for: not for a web server. SQLite has no server that
+    could end anything: there the locks are kept until the process goes on or dies.
+    """
+
+    def limit(connection: BaseDatabaseWrapper, **kwargs: Any) -> None:
+        is_mariadb = getattr(connection, "mysql_is_mariadb", False)
+        statement = _IDLE_LIMITS.get("mariadb" if is_mariadb else connection.vendor)
+        if statement is not None:
+            with connection.cursor() as cursor:
+                cursor.execute(statement.format(seconds))
+
+    connection_created.connect(limit, weak=False, dispatch_uid="limit_idle_transactions")
 
 
 class DatabaseNow(Func):
@@ -68,11 +100,24 @@ def is_answering() -> bool:
         return False
 
 
+def is_silence(error: Exception) -> bool:
+    """Whether an error tells of the connection or the server, and nothing of what was asked of it.
+
+    The connection itself cannot be asked: Django has opened another by the end of a transaction.
+    """
+    if isinstance(error, OperationalError):
+        return _code(error) not in _CONTENT_CODES and "Could not decode" not in str(error)
+    return isinstance(error, InterfaceError) or _code(error) in _IDLE_CODES
+
+
+def _code(error: Exception) -> Any:
+    """PostgreSQL's SQLSTATE, MySQL's number."""
+    return getattr(error.__cause__, "sqlstate", None) or (error.args[0] if error.args else None)
+
+
 def is_conflict(error: Exception) -> bool:
     """Whether the database says: someone was faster, do it again."""
-    cause = error.__cause__
-    code = getattr(cause, "sqlstate", None) or (error.args[0] if error.args else None)
-    if code in _CONFLICT_CODES:
+    if _code(error) in _CONFLICT_CODES:
         return True
     return "database is locked" in str(error) or "database table is locked" in str(error)
 
@@ -145,15 +190,24 @@ def insert_each(rows: Sequence[models.Model]) -> None:
     """
     if not rows:
         return
-    model = type(rows[0])
-    fields: list[Any] = list(model._meta.concrete_fields)
+    fields: list[Any] = list(type(rows[0])._meta.concrete_fields)
+    _insert(type(rows[0]), fields, ([field.pre_save(row, add=True) for field in fields] for row in rows))
+
+
+def insert_values(model: type[models.Model], columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """As `insert_each`, of plain values: nothing fills itself in, times of creation neither."""
+    _insert(model, [model._meta.get_field(name) for name in columns], rows)
+
+
+def _insert(model: type[models.Model], fields: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
     quote = connection.ops.quote_name
     columns = ", ".join(quote(field.column) for field in fields)
     places = ", ".join(["%s"] * len(fields))
     sql = f"INSERT INTO {quote(model._meta.db_table)} ({columns}) VALUES ({places})"  # noqa: S608
-    prepared = _prepare(fields, [[field.pre_save(row, add=True) for field in fields] for row in rows])
-    with connection.cursor() as cursor:
-        cursor.executemany(sql, prepared)
+    prepared = _prepare(fields, rows)
+    if prepared:
+        with connection.cursor() as cursor:
+            cursor.executemany(sql, prepared)
 
 
 def _prepare(fields: Sequence[Any], rows: Iterable[Sequence[Any]]) -> list[tuple[Any, ...]]:
@@ -196,8 +250,17 @@ def let_others_write() -> None:
         time.sleep(SQLITE_TURN_S)
 
 
+def check_references() -> None:
+    """Find rows of this transaction whose parent somebody deleted meanwhile, while it can be helped.
+
+    PostgreSQL looks at foreign keys at the commit, where one such row costs the whole transaction: asked
+    now, it raises IntegrityError inside the caller's savepoint. MariaDB has looked already; on SQLite
+    nobody else writes meanwhile.
+    """
+    if connection.vendor == "postgresql":
+        connection.check_constraints()
+
+
 def is_duplicate(error: IntegrityError) -> bool:
     """Whether the integrity error is a unique key (not a foreign key or a check)."""
-    cause = error.__cause__
-    code = getattr(cause, "sqlstate", None) or (error.args[0] if error.args else None)
-    return code in {1062, "23505"} or "UNIQUE constraint failed" in str(error)
+    return _code(error) in {1062, "23505"} or "UNIQUE constraint failed" in str(error)

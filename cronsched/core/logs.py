@@ -1,9 +1,16 @@
-"""Log lines that nobody can forge, and that give no secret away."""
+"""Log lines that nobody can forge, and that give no secret away.
+
+Our own messages end in `name=value` words ("planned due=3 queued=3"), so that a line reads well and
+can be taken apart; as JSON each of them is a field.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
+import re
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 REDACTED = "[redacted]"
@@ -20,8 +27,7 @@ class LineFormatter(logging.Formatter):
         self, format: str, *, datefmt: str | None = None, style: Any = "{", secrets: Iterable[str] = ()
     ) -> None:
         super().__init__(format, datefmt=datefmt, style=style)
-        # A longer one may hold a shorter one.
-        self._secrets = sorted({one for one in secrets if len(one) >= _LEAST_CHARS}, key=len, reverse=True)
+        self._secrets = _longest_first(secrets)
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         record.message = record.message.translate(_ESCAPES)
@@ -32,7 +38,45 @@ class LineFormatter(logging.Formatter):
         return "\n".join(f"    {line}" for line in super().formatException(ei).splitlines())
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        for secret in self._secrets:
-            text = text.replace(secret, REDACTED)
-        return text
+        return _redact(super().format(record), self._secrets)
+
+
+class JsonFormatter(logging.Formatter):
+    """One record, one JSON object on one line: time, level, logger, event, the event's fields, the error.
+
+    Values are text, as they stand in the message. Known `secrets` are cut out.
+    """
+
+    def __init__(self, *, secrets: Iterable[str] = ()) -> None:
+        super().__init__()
+        self._secrets = _longest_first(secrets)
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage()
+        entry: dict[str, Any] = {
+            **dict(_FIELD.findall(message)),
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "event": _FIELD.split(message)[0].strip(" ,") or message,
+            "message": message,
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        # Before it is written as JSON, where a quotation mark in a secret would read otherwise.
+        return json.dumps({name: _redact(value, self._secrets) for name, value in entry.items()})
+
+
+# A field's value ends at the next field, or with the line: "error=no such table: x".
+_FIELD = re.compile(r"(?:^|(?<=\s))([a-z][a-z_0-9]*)=(.*?)(?=\s+[a-z][a-z_0-9]*=|$)", re.DOTALL)
+
+
+def _longest_first(secrets: Iterable[str]) -> list[str]:
+    # A longer one may hold a shorter one.
+    return sorted({one for one in secrets if len(one) >= _LEAST_CHARS}, key=len, reverse=True)
+
+
+def _redact(text: str, secrets: Iterable[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, REDACTED)
+    return text

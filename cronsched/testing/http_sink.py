@@ -105,7 +105,7 @@ Script = Callable[[Call], Reply]
 class HttpSink:
     """The server. All methods may be called from any thread."""
 
-    def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, *, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
         self._tls = tls
         self._changed = threading.Condition()
         self._calls: list[Call] = []
@@ -115,7 +115,8 @@ class HttpSink:
         self._connections: set[_Connection] = set()
         self._handshakes: dict[asyncio.Task[None], asyncio.Transport] = {}
         self._opened = 0
-        self._port = 0
+        # 0: one that is free.
+        self._port = port
 
     def __enter__(self) -> Self:
         return self.start()

@@ -27,6 +27,10 @@ def test_the_schema_builds_without_a_warning(tmp_path: Any) -> None:
     call_command("spectacular", "--validate", "--fail-on-warn", "--file", str(tmp_path / "schema.yml"))
 
 
+def test_a_browser_that_asks_for_an_icon_is_given_one(client: Client) -> None:
+    assert client.get("/favicon.ico")["Location"] == "/static/cronsched/favicon.svg"
+
+
 def test_every_operation_has_a_tag_and_a_name_of_its_own(document: dict[str, Any]) -> None:
     assert all(operation["tags"] for operation in operations(document))
     names = [operation["operationId"] for operation in operations(document)]

@@ -242,7 +242,7 @@ def test_export_then_import_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_bad_options_of_export(tmp_path: Path) -> None:
-    assert "invalid choice: 'yaml'" in failure("export_jobs", "--format", "yaml")
+    assert "invalid choice: 'xml'" in failure("export_jobs", "--format", "xml")
     assert "cannot be written" in failure("export_jobs", "--output", tmp_path / "none" / "x.csv")
     assert "cannot be written" in failure("export_jobs", "--output", tmp_path)
 
@@ -359,7 +359,7 @@ def test_long_work_counts_on_stderr(monkeypatch: pytest.MonkeyPatch, stream: Any
         (["prune_executions", "--days", "soon"], "--days"),
         (["import_jobs"], "FILE.csv"),
         (["import_jobs", "/none.csv"], "No such file"),
-        (["export_jobs", "--format", "yaml"], "yaml"),
+        (["export_jobs", "--format", "xml"], "xml"),
         (["create_admin", "--username", "x"], "--email"),
         (["runscheduler", "--drain", "-1"], "--drain"),
         (["resync", "extra"], "extra"),

@@ -2,197 +2,76 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any
+from uuid import UUID
 
-from django import forms
 from django.conf import settings
-from django.contrib import admin, messages
-from django.db.models import Model, Q, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import reverse
-from django.utils.html import format_html, format_html_join
-from django.utils.text import format_lazy
+from django.contrib import admin
+from django.db.models import DateField, Model, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.loader import render_to_string
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateFilter, RelatedDropdownFilter
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminPasswordWidget, UnfoldAdminTextareaWidget, UnfoldBooleanSwitchWidget
 
 from accounts.admin import actor
-from accounts.models import User
-from accounts.roles import is_admin, may_change_job, may_create_jobs, may_manage
+from accounts.roles import is_admin, may_change_job, may_create_jobs
 from cronsched.core import clock
-from cronsched.core.admin import LinesField, ServiceAdmin, ServiceForm
-from cronsched.core.admin_display import EMPTY, badge, moment, preformatted, relative, titled
-from jobs import schedule
-from jobs.admin.filters import OwnerFilter, StateFilter, TargetFilter
-from jobs.choices import ExecutionType, PausedReason
-from jobs.engine.slots import is_within
+from cronsched.core.admin import ServiceAdmin
+from cronsched.core.admin_display import EMPTY, moment, preformatted
+from cronsched.core.errors import NotFound
+from jobs.admin import github_tools, job_page, job_tools
+from jobs.admin.job_actions import JobActions
+from jobs.admin.job_form import DateWidget, JobForm, pretty
+from jobs.admin.job_list import JobColumns, state_badge
+from jobs.admin.restore import RestoreMixin
+from jobs.admin.upload import UploadMixin
+from jobs.choices import ExecutionType
 from jobs.models import Job
-from jobs.services import lifecycle, manual
+from jobs.services import lifecycle
 from taxonomy.models import GENERAL, JobCategory
 
-PREVIEWED_RUNS = 5
-STATES = {
-    "active": (_("active"), "success"),
-    PausedReason.BY_HAND.value: (_("paused"), "default"),
-    PausedReason.EXPIRED.value: (_("ended"), "warning"),
-    PausedReason.BROKEN.value: (_("broken"), "danger"),
-}
 # What stands in the place of a field for an owner, who cannot give the job away, and for who only reads.
 OWNER_SEES = {"created_by": "owner"}
+# What of a job its workflow has a say in.
+ASKS_GITHUB = {"metadata", "github_owner", "github_repo", "github_workflow_name", "github_correlation_input"}
+GITHUB_TOOLS = ("repositories", "workflows", "branches", "inputs")
 READER_SEES: dict[Any, str] = {
     **OWNER_SEES,
+    "target_kind": "target_words",
     "metadata": "metadata_text",
+    "test_run": "",
+    "github_lists": "",
     "notification_emails": "email_text",
     ("new_signing_secret", "drop_signing_secret"): "",
 }
 
 
-class JobForm(ServiceForm):
-    aliases = {"signing_secret": "new_signing_secret"}
-    metadata = LinesField(
-        label=_("Metadata"),
-        required=False,
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 8, "spellcheck": "false", "class": "cs-mono"}),
-        help_text=_("A JSON object: the body of the webhook, or the inputs of the workflow."),
-    )
-    notification_emails = LinesField(
-        label=_("E-mail to"),
-        required=False,
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
-        help_text=_("Addresses, separated by commas or lines."),
-    )
-
-    new_signing_secret = forms.CharField(
-        label=_("New signing secret"),
-        required=False,
-        strip=True,
-        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
-        help_text=_(
-            "Signs the calls (Standard Webhooks). Empty: as it is. After a change both sign for a day."
-        ),
-    )
-    drop_signing_secret = forms.BooleanField(
-        label=_("Take the signing secret away"),
-        required=False,
-        widget=UnfoldBooleanSwitchWidget(),
-    )
-
-    class Meta:
-        model = Job
-        fields: ClassVar[list[str]] = [
-            "name",
-            "category",
-            "pic_team",
-            "created_by",
-            "is_active",
-            "cron_expression",
-            "timezone",
-            "catch_up",
-            "end_date",
-            "target_url",
-            "github_owner",
-            "github_repo",
-            "github_workflow_name",
-            "timeout_seconds",
-            "max_retries",
-            "enable_email_notifications",
-            "notify_on_success",
-            "alert_after",
-        ]
-        help_texts: ClassVar[dict[str, Any]] = {
-            "cron_expression": _(
-                "Minute, hour, day of month, month, day of week: 0 9 * * 1-5 is 09:00 on weekdays."
-            ),
-            "timezone": format_lazy(
-                _("An IANA name such as Europe/Berlin; empty: {zone}."), zone=settings.SCHEDULER_TIMEZONE
-            ),
-            "end_date": _("The last day on which it runs."),
-            "github_repo": _("Its name, or owner/name."),
-            "github_workflow_name": _("The file's name, such as nightly.yml."),
-            "catch_up": _("Of the slots that came due while nobody could fire them."),
-            "max_retries": _(
-                "After the first attempt; a run keeps its id, so that a receiver can drop repeats."
-            ),
-            "alert_after": _(
-                "Mail and Slack hear of the n-th failure in a row, then once a day, then of the recovery."
-            ),
-            "timeout_seconds": format_lazy(
-                _("For one attempt; empty: {seconds}."), seconds=f"{settings.WEBHOOK_TIMEOUT_SECONDS:g}"
-            ),
-        }
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.initial["metadata"] = _pretty(self.instance.metadata)
-        self.initial["notification_emails"] = ", ".join(self.instance.notification_emails)
-        for name in ("category", "pic_team", "created_by"):
-            if field := self.fields.get(name):
-                present = getattr(self.instance, f"{name}_id")
-                field.queryset = field.queryset.filter(Q(is_active=True) | Q(pk=present))  # type: ignore[attr-defined]
-
-    def typed(self) -> dict[str, Any]:
-        """A secret is never shown, so that an empty field says nothing: taking it away is said beside it."""
-        typed = super().typed()
-        is_dropped = typed.pop("drop_signing_secret", False)
-        return {**typed, "signing_secret": None} if is_dropped else typed
-
-    def as_input(self, name: str, value: Any) -> Any:
-        if name in {"category", "pic_team"}:
-            return getattr(value, "slug", value)
-        if name == "metadata":
-            return _parsed(value)
-        if name == "notification_emails":
-            return ",".join(value.splitlines())
-        return super().as_input(name, value)
-
-
 @admin.register(Job)
-class JobAdmin(ServiceAdmin):
+class JobAdmin(UploadMixin, RestoreMixin, JobColumns, JobActions, ServiceAdmin):
     form = JobForm
-    list_display = (
-        "name",
-        "state",
-        "last_result",
-        "cron",
-        "next_run",
-        "last_run",
-        "pic_team",
-        "category",
-        "created_by",
-        "target_kind",
-    )
-    list_filter = (
-        StateFilter,
-        ("last_status", ChoicesDropdownFilter),
-        ("pic_team", RelatedDropdownFilter),
-        ("category", RelatedDropdownFilter),
-        OwnerFilter,
-        TargetFilter,
-        ("end_date", RangeDateFilter),
-    )
-    search_fields = ("search_text",)
-    search_help_text = _("Name, URL, repository or workflow")
-    list_select_related = ("category", "pic_team", "created_by")
-    list_fullwidth = True
-    actions = ("enable", "disable", "run_now", "hand_over", "delete_selected")
+    formfield_overrides = {**ServiceAdmin.formfield_overrides, DateField: {"widget": DateWidget}}
     change_form_outer_before_template = "admin/jobs/job_toolbar.html"
 
     what = (_("What"), {"fields": ("name", ("category", "pic_team"), "created_by", "is_active")})
-    when = (_("When"), {"fields": ("cron_expression", ("timezone", "end_date"), "catch_up")})
-    preview = (_("Schedule"), {"fields": ("in_words", "coming_runs", ("last_run", "last_result"))})
+    when = (
+        _("When"),
+        {"fields": (("cron_expression", "timezone"), "preview", ("end_date", "catch_up"))},
+    )
     target = (
         _("Target"),
         {
-            "description": _("A webhook, or a GitHub Actions workflow. If both are given GitHub is called."),
             "fields": (
+                "target_kind",
                 "target_url",
                 ("github_owner", "github_repo", "github_workflow_name"),
+                "github_lists",
                 "metadata",
+                "test_run",
+                ("follow_run", "follow_timeout_minutes", "github_correlation_input"),
                 ("timeout_seconds", "max_retries"),
                 "signing",
                 ("new_signing_secret", "drop_signing_secret"),
@@ -210,8 +89,11 @@ class JobAdmin(ServiceAdmin):
             )
         },
     )
-    add_fieldsets = (what, when, target, notifications)
-    fieldsets = (what, when, preview, target, notifications)
+    fieldsets = (what, when, target, notifications)
+
+    class Media:
+        css = {"all": ("cronsched/home.css", "cronsched/jobs.css")}
+        js = ("cronsched/jobs.js", "cronsched/github.js")
 
     # ---- who may do what: accounts.roles says it -------------------------------------------------
 
@@ -232,7 +114,7 @@ class JobAdmin(ServiceAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Job | None = None) -> tuple[str, ...]:
         shown = filter(None, READER_SEES.values())
-        return ("in_words", "coming_runs", "last_run", "last_result", "signing", *shown)
+        return ("preview", "test_run", "github_lists", "signing", *shown)
 
     def get_fieldsets(self, request: HttpRequest, obj: Job | None = None) -> Any:
         fieldsets = super().get_fieldsets(request, obj)
@@ -252,6 +134,43 @@ class JobAdmin(ServiceAdmin):
             **super().get_changeform_initial_data(request),
         }
 
+    # ---- pages -----------------------------------------------------------------------------------
+
+    def get_urls(self) -> list[URLPattern]:
+        guarded = self.admin_site.admin_view
+        own = [
+            path("tools/preview/", guarded(job_tools.preview), name="jobs_job_preview"),
+            path("tools/metadata/", guarded(job_tools.metadata), name="jobs_job_metadata"),
+            path("tools/trial/", guarded(job_tools.trial), name="jobs_job_trial"),
+            *(
+                path(f"tools/github/{name}/", guarded(getattr(github_tools, name)), name=f"jobs_job_{name}")
+                for name in GITHUB_TOOLS
+            ),
+            path("<uuid:job_id>/", guarded(self.page_view), name="jobs_job_page"),
+            path("<uuid:job_id>/test/", guarded(self.test_view), name="jobs_job_test"),
+        ]
+        return own + super().get_urls()
+
+    def page_view(self, request: HttpRequest, job_id: UUID) -> HttpResponse:
+        job = job_page.find(request, job_id)
+        context = {
+            **self.admin_site.each_context(request),
+            **job_page.page_context(request, job),
+            "opts": self.opts,
+            "title": job.name,
+            "is_fullwidth": "1",
+            "state": state_badge(job),
+            "kind": ExecutionType(job.execution_type).label,
+        }
+        request.current_app = self.admin_site.name
+        return job_page.show(request, context)
+
+    def test_view(self, request: HttpRequest, job_id: UUID) -> HttpResponse:
+        try:
+            return job_tools.test_job(request, job_id)
+        except NotFound as refusal:
+            raise Http404(refusal.message) from None
+
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
@@ -264,13 +183,46 @@ class JobAdmin(ServiceAdmin):
             return HttpResponseRedirect(f"{request.path}#id_{focus}")
         return super().change_view(request, object_id, form_url, extra_context)
 
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Django saves within a transaction: GitHub is asked about the inputs when it is over."""
+        answer = super().changeform_view(request, object_id, form_url, extra_context)
+        if saved := getattr(request, "saved_job", None):
+            github_tools.warn_of_inputs(request, saved)
+        return answer
+
+    def response_post_save_add(self, request: HttpRequest, obj: Any) -> HttpResponse:
+        return HttpResponseRedirect(self.url("page", obj.pk))
+
+    def response_post_save_change(self, request: HttpRequest, obj: Any) -> HttpResponse:
+        return HttpResponseRedirect(self.url("page", obj.pk))
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        job = context.get("original")
+        if job is not None:
+            context["page_url"] = self.url("page", job.pk)
+            context["list_url"] = self.url("changelist")
+        return super().render_change_form(request, context, *args, **kwargs)
+
     # ---- writes ----------------------------------------------------------------------------------
 
     def create(self, request: HttpRequest, data: dict[str, Any]) -> Job:
-        return lifecycle.create_job(data=data, by=actor(request), now=clock.now(), via="admin")
+        job = lifecycle.create_job(data=data, by=actor(request), now=clock.now(), via="admin")
+        request.saved_job = job  # type: ignore[attr-defined]
+        return job
 
     def update(self, request: HttpRequest, obj: Any, data: dict[str, Any]) -> Job:
-        return lifecycle.update_job(obj, data=data, by=actor(request), now=clock.now(), via="admin")
+        job = lifecycle.update_job(obj, data=data, by=actor(request), now=clock.now(), via="admin")
+        if ASKS_GITHUB & data.keys():
+            request.saved_job = job  # type: ignore[attr-defined]
+        return job
 
     def remove(self, request: HttpRequest, obj: Any) -> None:
         lifecycle.delete_job(obj, by=actor(request), now=clock.now(), via="admin")
@@ -283,110 +235,35 @@ class JobAdmin(ServiceAdmin):
         warning = gettext("%s, and the whole history of its runs (disable it instead to keep that)")
         return [warning % name for name in names], counts, missing, protected
 
-    @admin.action(permissions=["change"], description=_("Enable"))
-    def enable(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
-        by, now = actor(request), clock.now()
-        self.apply_each(
-            request,
-            queryset,
-            lambda job: lifecycle.resume_job(job, by=by, now=now, via="admin"),
-            done=gettext("Enabled"),
+    # ---- what the form shows beside its fields -----------------------------------------------------
+
+    @display(description=_("next runs"))
+    def preview(self, obj: Job) -> str:
+        """Of the schedule as it is stored; a script keeps it in step with what is typed."""
+        preview = job_tools.preview_context(
+            expression=obj.cron_expression, zone_name=obj.timezone, end_date=obj.end_date, now=clock.now()
         )
-        return self._back(request)
-
-    @admin.action(permissions=["change"], description=_("Disable"))
-    def disable(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
-        by, now = actor(request), clock.now()
-        self.apply_each(
-            request,
-            queryset,
-            lambda job: lifecycle.pause_job(job, by=by, now=now, via="admin"),
-            done=gettext("Disabled"),
-        )
-        return self._back(request)
-
-    @admin.action(permissions=["change"], description=_("Run now"))
-    def run_now(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
-        by, now = actor(request), clock.now()
-        self.apply_each(
-            request,
-            queryset,
-            lambda job: manual.run_job_now(job, by=by, now=now),
-            done=gettext("Queued, to be sent within a second or two"),
-        )
-        return self._back(request)
-
-    @admin.action(permissions=["manage"], description=_("Hand over"))
-    def hand_over(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
-        """Asks to whom, then gives them all to that user."""
-        users = [user for user in User.objects.active().order_by("username_key") if may_create_jobs(user)]
-        chosen = next((user for user in users if str(user.pk) == request.POST.get("to")), None)
-        if chosen is None:
-            if "to" in request.POST:
-                self.message_user(request, gettext("Choose an active user."), messages.ERROR)
-            return self._ask_for_owner(request, queryset, users)
-        by, now, data = actor(request), clock.now(), {"created_by": str(chosen.pk)}
-        self.apply_each(
-            request,
-            queryset,
-            lambda job: lifecycle.update_job(job, data=data, by=by, now=now, via="admin"),
-            done=gettext("Handed over to %s") % chosen.username,
-        )
-        return None
-
-    def has_manage_permission(self, request: HttpRequest) -> bool:
-        return may_manage(request.user)
-
-    def _ask_for_owner(
-        self, request: HttpRequest, jobs: QuerySet[Job], users: list[User]
-    ) -> TemplateResponse:
         context = {
-            **self.admin_site.each_context(request),
-            "title": gettext("Hand over"),
-            "opts": self.opts,
-            "jobs": jobs,
-            "users": users,
-            "list_url": self.url("changelist"),
+            "preview": preview,
+            "url": reverse("admin:jobs_job_preview"),
+            "is_paused": not obj.is_active,
         }
-        return TemplateResponse(request, "admin/jobs/hand_over.html", context)
+        return render_to_string("admin/jobs/preview_field.html", context)
 
-    def _back(self, request: HttpRequest) -> HttpResponse | None:
-        """To the page of the job whose button was pressed; None means the list."""
-        job_id = request.POST.get("back_to")
-        return HttpResponseRedirect(self.url("change", job_id)) if job_id else None
+    @display(description=_("test run"))
+    def test_run(self, obj: Job) -> str:
+        urls = {"url": reverse("admin:jobs_job_trial"), "metadata_url": reverse("admin:jobs_job_metadata")}
+        return render_to_string("admin/jobs/trial_field.html", urls)
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        return queryset.matching(search_term) if search_term.strip() else queryset, False  # type: ignore[attr-defined]
+    @display(description=_("at GitHub"))
+    def github_lists(self, obj: Job) -> str:
+        urls = {name: reverse(f"admin:jobs_job_{name}") for name in GITHUB_TOOLS}
+        context = {"urls": urls, "default_ref": settings.GITHUB_DEFAULT_REF}
+        return render_to_string("admin/jobs/github_field.html", context)
 
-    # ---- columns ---------------------------------------------------------------------------------
-
-    @display(description=_("state"), ordering="is_active")
-    def state(self, obj: Job) -> str:
-        word = "active" if obj.is_active else obj.paused_reason or PausedReason.BY_HAND.value
-        text, colour = STATES[word]
-        return badge(word, text, colours={word: colour})
-
-    @display(description=_("target"))
-    def target_kind(self, obj: Job) -> str:
-        return titled(ExecutionType(obj.execution_type).label, obj.target)
-
-    @display(description=_("cron"), ordering="cron_expression")
-    def cron(self, obj: Job) -> str:
-        return titled(obj.cron_expression, _words(obj), classes="cs-mono whitespace-nowrap")
-
-    @display(description=_("next run"), ordering="next_run_at")
-    def next_run(self, obj: Job) -> str:
-        return moment(obj.next_run_at, now=clock.now())
-
-    @display(description=_("last run"), ordering="last_execution_at")
-    def last_run(self, obj: Job) -> str:
-        return moment(obj.last_execution_at, now=clock.now())
-
-    @display(description=_("last result"), ordering="last_status")
-    def last_result(self, obj: Job) -> str:
-        return badge(obj.last_status, obj.get_last_status_display())
+    @display(description=_("calls"))
+    def target_words(self, obj: Job) -> str:
+        return str(ExecutionType(obj.execution_type).label)
 
     @display(description=_("owner"))
     def owner(self, obj: Job) -> str:
@@ -394,67 +271,18 @@ class JobAdmin(ServiceAdmin):
 
     @display(description=_("metadata"))
     def metadata_text(self, obj: Job) -> str:
-        return preformatted(_pretty(obj.metadata))
+        return preformatted(pretty(obj.metadata))
 
     @display(description=_("signing secret"))
     def signing(self, obj: Job) -> str:
         if obj.signing_secret_changed_at is None:
             return gettext("none of its own")
-        return format_html("{} {}", gettext("set"), moment(obj.signing_secret_changed_at, now=clock.now()))
+        since = moment(obj.signing_secret_changed_at, now=clock.now())
+        return format_html("{} {}", gettext("set"), since)
 
     @display(description=_("e-mail to"))
     def email_text(self, obj: Job) -> str:
         return ", ".join(obj.notification_emails) or EMPTY
-
-    @display(description=_("in words"))
-    def in_words(self, obj: Job) -> str:
-        return f"{_words(obj)} ({obj.zone_name})"
-
-    @display(description=_("next runs"))
-    def coming_runs(self, obj: Job) -> str:
-        """The next slots in the job's zone, up to its end date; what a paused job would run at."""
-        now = clock.now()
-        try:
-            zone = schedule.load_zone(obj.zone_name)
-            slots = schedule.next_runs(obj.cron_expression, zone=zone, after=now, count=PREVIEWED_RUNS)
-        except ValueError as error:
-            return str(error)
-        within = [slot for slot in slots if is_within(slot, obj.end_date)]
-        if not within:
-            return gettext("none before the end date")
-        rows = ((f"{slot:%a %Y-%m-%d %H:%M %Z}", relative(slot, now=now)) for slot in within)
-        listed = format_html_join("", '<li>{} <span class="text-subtle">{}</span></li>', rows)
-        note = "" if obj.is_active else gettext("Paused. If it were not:")
-        return format_html("{}<ul>{}</ul>", note, listed)
-
-    def render_change_form(
-        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> HttpResponse:
-        job = context.get("original")
-        if job is not None:
-            history = reverse("admin:jobs_jobexecution_changelist")
-            context["executions_url"] = f"{history}?job__id__exact={job.pk}"
-            context["list_url"] = self.url("changelist")
-        return super().render_change_form(request, context, *args, **kwargs)
-
-
-def _pretty(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
-
-
-def _parsed(text: str) -> Any:
-    """The JSON value; None for an empty text; what is no JSON stays text, for the service to refuse."""
-    try:
-        return json.loads(text) if text else None
-    except (ValueError, RecursionError):
-        return text
-
-
-def _words(job: Job) -> str:
-    try:
-        return schedule.describe(job.cron_expression)
-    except schedule.CronError as error:
-        return str(error)
 
 
 def _replaced(fieldsets: Any, names: Mapping[Any, str]) -> list[Any]:

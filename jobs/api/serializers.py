@@ -17,7 +17,9 @@ from jobs.schedule import MAX_LENGTH as CRON_MAX
 from jobs.schedule import MAX_ZONE_LENGTH
 from jobs.services.fields import (
     ALERT_AFTER_MAX,
+    FOLLOW_MAX_MINUTES,
     GITHUB_MAX,
+    INPUT_NAME_MAX,
     NAME_MAX,
     RETRIES_MAX,
     SECRET_MAX,
@@ -88,6 +90,21 @@ class JobInputSerializer(TargetInputSerializer):
     )
     max_retries = serializers.IntegerField(
         required=False, default=0, min_value=0, max_value=RETRIES_MAX, help_text="After the first attempt."
+    )
+    follow_run = FlagField(
+        required=False, default=True, help_text="Let the execution end as the workflow's run does."
+    )
+    follow_timeout_minutes = serializers.IntegerField(
+        required=False,
+        allow_null=True,
+        min_value=1,
+        max_value=FOLLOW_MAX_MINUTES,
+        help_text="The longest wait for the run's end; null: six hours.",
+    )
+    github_correlation_input = _optional(
+        INPUT_NAME_MAX,
+        "The workflow's input that is given the execution's id and shows it in `run-name`: a run is found by "
+        "it where GitHub did not tell which one it started.",
     )
     catch_up = serializers.ChoiceField(
         CatchUp.choices,
@@ -186,6 +203,9 @@ class JobSerializer(ContractSerializer):
     metadata = ObjectField()
     timeout_seconds = serializers.IntegerField(allow_null=True)
     max_retries = serializers.IntegerField()
+    follow_run = serializers.BooleanField(help_text="Whether a GitHub run's own outcome is the execution's.")
+    follow_timeout_minutes = serializers.IntegerField(allow_null=True, help_text="Null: six hours.")
+    github_correlation_input = serializers.CharField(allow_null=True)
     is_signed = serializers.BooleanField(help_text="Whether it has a signing secret of its own.")
     category = serializers.CharField(help_text="Slug.")
     pic_team = serializers.CharField(allow_null=True, help_text="Slug.")
@@ -234,11 +254,22 @@ class ExecutionSerializer(ContractSerializer):
     missed_count = serializers.IntegerField(help_text="How many slots a missed run stands for.")
     missed_last_at = UtcDateTimeField(allow_null=True)
     triggered_by = serializers.UUIDField(allow_null=True)
+    github_run_url = serializers.CharField(
+        allow_null=True, help_text="The workflow run that this execution follows, where it is known."
+    )
 
 
 class ExecutionWithJobSerializer(ExecutionSerializer):
     job_name = serializers.CharField()
     github_repo = serializers.CharField(allow_null=True)
+
+
+class WorkflowRunEventSerializer(ContractSerializer):
+    """What cronsched reads of GitHub's event; all else in it is passed over."""
+
+    action = serializers.CharField(required=False, help_text="`requested`, `in_progress` or `completed`.")
+    workflow_run = ObjectField(required=False)
+    repository = ObjectField(required=False)
 
 
 class JobFiguresSerializer(ContractSerializer):

@@ -34,6 +34,9 @@ JOB_COLUMNS: Final = (
     "metadata",
     "timeout_seconds",
     "max_retries",
+    "follow_run",
+    "follow_timeout_minutes",
+    "github_correlation_input",
     "signing_secret_changed_at",
     "category__slug",
     "pic_team__slug",
@@ -72,6 +75,8 @@ EXECUTION_COLUMNS: Final = (
 )
 # What the lists across jobs show besides.
 _OF_JOB: Final = ("job__name", "job__github_repo")
+# By the key of the row, where a run has one.
+_OF_GITHUB: Final = ("github_run__html_url",)
 
 
 def job_list(jobs: Any) -> list[dict[str, Any]]:
@@ -86,19 +91,20 @@ def job_answer(job: Job) -> dict[str, Any]:
 
 def execution_list(runs: Any, *, across_jobs: bool = False) -> list[dict[str, Any]]:
     """The rows with the beginning of their output, cut in SQL, in one query."""
-    columns = EXECUTION_COLUMNS + (_OF_JOB if across_jobs else ())
+    columns = EXECUTION_COLUMNS + _OF_GITHUB + (_OF_JOB if across_jobs else ())
     rows = runs.values(*columns, shown_output=Substr("output", 1, OUTPUT_IN_LISTS))
     return [_execution(row) for row in rows]
 
 
 def whole_execution(runs: QuerySet[JobExecution], *, across_jobs: bool = False) -> dict[str, Any] | None:
     """The first of `runs` with all of its output; None where there is none."""
-    columns = EXECUTION_COLUMNS + (_OF_JOB if across_jobs else ())
+    columns = EXECUTION_COLUMNS + _OF_GITHUB + (_OF_JOB if across_jobs else ())
     row = runs.values(*columns, shown_output=F("output")).first()
     return None if row is None else _execution(row)
 
 
 def execution_answer(run: JobExecution) -> dict[str, Any]:
+    """A run that has just been queued."""
     return _execution({**_row(run, EXECUTION_COLUMNS), "shown_output": run.output})
 
 
@@ -127,6 +133,9 @@ def _job(row: Mapping[str, Any]) -> dict[str, Any]:
         "metadata": row["metadata"] or {},
         "timeout_seconds": row["timeout_seconds"],
         "max_retries": row["max_retries"],
+        "follow_run": row["follow_run"],
+        "follow_timeout_minutes": row["follow_timeout_minutes"],
+        "github_correlation_input": row["github_correlation_input"] or None,
         "is_signed": row["signing_secret_changed_at"] is not None,
         "category": row["category__slug"],
         "pic_team": row["pic_team__slug"],
@@ -166,6 +175,7 @@ def _execution(row: Mapping[str, Any]) -> dict[str, Any]:
         "missed_count": row["missed_count"],
         "missed_last_at": utc_text(row["missed_last_at"]),
         "triggered_by": _text(row["triggered_by_id"]),
+        "github_run_url": row.get("github_run__html_url") or None,
     }
     if "job__name" in row:
         shown["job_name"] = row["job__name"]

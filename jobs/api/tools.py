@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
@@ -15,10 +13,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.roles import may_create_jobs
-from cronsched.core.api.exceptions import Throttled
+from cronsched.core.api.parsers import AnyTextParser
 from cronsched.core.api.schema import envelope, refusal, said
-from cronsched.core.api.viewsets import SIGNED_IN, ContractViewSet, Right
+from cronsched.core.api.viewsets import SIGNED_IN, ContractViewSet, Keys, Right
 from cronsched.core.errors import InvalidInput
+from cronsched.core.text import is_storable, strip_unstorable
 from jobs import schedule
 from jobs.api.serializers import (
     CRON_EXAMPLE,
@@ -29,20 +28,18 @@ from jobs.api.serializers import (
     CronPreviewInputSerializer,
     TestRunSerializer,
 )
-from jobs.services.trial import try_target
+from jobs.services.trial import BUSY, try_target
 
 PREVIEW_COUNT = 5
 PREVIEW_MAX = 50
-# A test run holds its web thread until the target answers; the others must stay free.
-TEST_RUNS_AT_ONCE = 4
-_SEATS = threading.BoundedSemaphore(TEST_RUNS_AT_ONCE)
-_BUSY = f"{TEST_RUNS_AT_ONCE} test runs are under way; try again when one has ended."
 _TEXT = serializers.CharField()
+_NO_TEXT = "It holds a character that is no text (NUL, half of a surrogate pair): remove it."
 
 
 class CronToolsViewSet(ContractViewSet):
     schema_tag = "jobs"
     serializer_class = CronInputSerializer
+    keys = Keys.ALL
     rights = {
         "validate_cron": SIGNED_IN,
         "cron_preview": SIGNED_IN,
@@ -64,10 +61,14 @@ class CronToolsViewSet(ContractViewSet):
         ),
         examples=[CRON_EXAMPLE],
     )
-    @action(detail=False, methods=["post"], url_path="validate-cron")
+    @action(detail=False, methods=["post"], url_path="validate-cron", parser_classes=[AnyTextParser])
     def validate_cron(self, request: Request) -> Response:
         """200 for any text: `valid` says which it is."""
         text = _cron_text(self.body)
+        if not is_storable(text):
+            return self.answer(
+                valid=False, cron_expression=strip_unstorable(text), error=_NO_TEXT, field=None
+            )
         try:
             cron = schedule.parse(text)
         except schedule.CronError as error:
@@ -121,31 +122,17 @@ class CronToolsViewSet(ContractViewSet):
                 status_code=serializers.IntegerField(allow_null=True),
                 message=said("The target answered 200."),
             ),
-            **refusal(429, "Too many requests", _BUSY),
+            **refusal(429, "Too many requests", BUSY),
         },
         examples=[TARGET_EXAMPLE],
     )
     @action(detail=False, methods=["post"], url_path="test-run")
     def test_run(self, request: Request) -> Response:
         """One real call to the target, now; nothing is stored."""
-        with _seat():
-            result = try_target(self.body)
+        result = try_target(self.body)
         return self.answer(
             ok=result.ok, type=result.kind.value, status_code=result.status_code, message=result.message
         )
-
-
-@contextmanager
-def _seat() -> Iterator[None]:
-    if not _SEATS.acquire(blocking=False):
-        raise Throttled(
-            _BUSY,
-            retry_after_s=int(settings.WEBHOOK_TIMEOUT_SECONDS) + 1,
-        )
-    try:
-        yield
-    finally:
-        _SEATS.release()
 
 
 def _cron_text(body: Mapping[str, Any]) -> str:

@@ -11,10 +11,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.roles import may_create_jobs
-from cronsched.core.api.params import read_bool
+from cronsched.core.api.params import Params, read_bool
 from cronsched.core.api.parsers import UploadParser
 from cronsched.core.api.schema import envelope, refusal, said
-from cronsched.core.api.viewsets import ContractViewSet, Right
+from cronsched.core.api.viewsets import ContractViewSet, Keys, Right
 from cronsched.core.errors import InvalidInput
 from jobs.api.serializers import (
     BulkUploadSerializer,
@@ -35,6 +35,7 @@ class BulkUploadViewSet(ContractViewSet):
     schema_tag = "jobs"
     serializer_class = BulkUploadSerializer
     parser_classes = (UploadParser,)
+    keys = Keys.ALL
     rights = {"bulk_upload": Right(role=may_create_jobs)}
 
     @extend_schema(
@@ -71,7 +72,7 @@ class BulkUploadViewSet(ContractViewSet):
             by=self.user,
             owner_id=self.user.pk,
             now=self.now,
-            dry_run=bool(read_bool(form, "dry_run", default=False)),
+            dry_run=_dry_run(form),
             default_github_owner=check_default_owner(form.get("default_github_owner", "")),
         )
         sheet = Sheet(self._file())
@@ -88,6 +89,11 @@ class BulkUploadViewSet(ContractViewSet):
             )
         file: BinaryIO = found.file
         return file
+
+
+def _dry_run(form: Params) -> bool:
+    """Forms send every field that they have: a blank one is none."""
+    return bool(form.get("dry_run", "").strip()) and bool(read_bool(form, "dry_run"))
 
 
 def _answer(report: Report, sheet: Sheet, *, is_dry_run: bool) -> dict[str, Any]:

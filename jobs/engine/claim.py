@@ -16,9 +16,10 @@ import json
 import logging
 import uuid
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from django.db import DatabaseError, transaction
@@ -27,8 +28,9 @@ from django.db.models import QuerySet
 from cronsched.core.crypto import SecretUnreadable, decrypt
 from cronsched.core.db import DatabaseNow, locked_skipping, retry_conflicts, update_each
 from jobs.choices import CatchUp, ExecutionType, Status, TriggerType
-from jobs.engine import retries, slots
+from jobs.engine import metrics, retries, slots
 from jobs.engine.config import EngineConfig
+from jobs.engine.github_tokens import Credential, TokenBook
 from jobs.engine.lease import Term, prove
 from jobs.engine.messages import Delivery, DeliveryResult, GitHubTarget, Outcome, Reason, TargetKind
 from jobs.engine.rows import TOO_LATE_TEXT, end_as_missed
@@ -49,6 +51,7 @@ CLAIM_FIELDS = (
     *(f"job__{name}" for name in (
         *TARGET_FIELDS, "metadata", "timeout_seconds", "is_active", "end_date", "catch_up",
         "signing_secret", "previous_signing_secret", "signing_secret_changed_at",
+        "follow_run", "github_correlation_input",
     )),
 )  # fmt: skip
 
@@ -62,19 +65,47 @@ class Claim:
     count: int = 0
 
 
-@retry_conflicts
 def claim(*, now: datetime, term: Term, limit: int, config: EngineConfig) -> Claim:
     """Claim up to `limit` sendable rows in one transaction. Raises LeaseLost."""
+    rows = JobExecution.objects.sendable(now)
+    return _claim(rows, now=now, holder=term.holder, limit=limit, config=config, fence=partial(prove, term))
+
+
+def claim_offered(
+    ids: Sequence[uuid.UUID], *, now: datetime, holder: str, config: EngineConfig, send_by: float
+) -> Claim:
+    """Claim those of `ids` that nobody has claimed yet, for a sender that holds no lease.
+
+    Two senders that are told of one row race for the conditional update, and one of them gets it.
+    `send_by` bounds the time until the first byte, by the sender's steady clock: whoever was frozen for
+    longer sends nothing, since its runs may have been rescued meanwhile.
+    """
+    rows = JobExecution.objects.sendable(now).filter(pk__in=ids)
+    claimed = _claim(rows, now=now, holder=holder, limit=len(ids), config=config)
+    claimed.deliveries = [replace(delivery, send_by=send_by) for delivery in claimed.deliveries]
+    return claimed
+
+
+@retry_conflicts
+def _claim(
+    sendable: QuerySet[JobExecution],
+    *,
+    now: datetime,
+    holder: str,
+    limit: int,
+    config: EngineConfig,
+    fence: Callable[[], None] = lambda: None,
+) -> Claim:
     token = uuid.uuid4()
     with transaction.atomic():
-        prove(term)
-        ids = list(locked_skipping(JobExecution.objects.sendable(now)).values_list("id", flat=True)[:limit])
+        fence()
+        ids = list(locked_skipping(sendable).values_list("id", flat=True)[:limit])
         if not ids:
             return Claim()
         JobExecution.objects.filter(pk__in=ids, status=Status.QUEUED).update(
             status=Status.RUNNING,
             claim_token=token,
-            claimed_by=term.holder,
+            claimed_by=holder,
             started_at=now,
             deadline_at=DatabaseNow(config.timeout_s + DEADLINE_MARGIN_S),
         )
@@ -84,6 +115,7 @@ def claim(*, now: datetime, term: Term, limit: int, config: EngineConfig) -> Cla
         going = [row for row in rows if row.pk not in why_not]
         _set_own_deadlines(going, config)
         _note_targets(going)
+    metrics.note_lags(going)
     stopped = [
         _no_more(row, why_not[row.pk], token, now) for row in rows if row.pk in why_not and row.attempt > 1
     ]
@@ -199,10 +231,10 @@ def _set_own_deadlines(rows: list[JobExecution], config: EngineConfig) -> None:
 
 
 def _to_claim(going: list[JobExecution], *, token: uuid.UUID, now: datetime, config: EngineConfig) -> Claim:
-    result = Claim()
+    result, book = Claim(), TokenBook(config)
     for row in going:
         try:
-            result.deliveries.append(to_delivery(row, token=token, config=config))
+            result.deliveries.append(to_delivery(row, token=token, config=config, book=book))
         except SecretUnreadable as error:
             result.refused.append(_refusal(row, token, now, Reason.CONFIGURATION, str(error)))
         except Exception:
@@ -212,7 +244,7 @@ def _to_claim(going: list[JobExecution], *, token: uuid.UUID, now: datetime, con
     return result
 
 
-def to_delivery(row: JobExecution, *, token: uuid.UUID, config: EngineConfig) -> Delivery:
+def to_delivery(row: JobExecution, *, token: uuid.UUID, config: EngineConfig, book: TokenBook) -> Delivery:
     """Everything that one attempt of `row` needs. Raises SecretUnreadable."""
     overrides = _overrides(row)
     job, called = row.job, _called(row, overrides)
@@ -229,21 +261,33 @@ def to_delivery(row: JobExecution, *, token: uuid.UUID, config: EngineConfig) ->
         signing_secrets=()
         if is_github
         else signing_secrets(job, now=row.started_at, default=config.signing_secret),
-        github=_github_target(called, metadata, overrides, config) if is_github else None,
+        github=_github_target(job, called, metadata, overrides, config, book) if is_github else None,
     )
 
 
 def _github_target(
-    called: Job, metadata: Mapping[str, Any], overrides: Mapping[str, Any], config: EngineConfig
+    job: Job,
+    called: Job,
+    metadata: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+    config: EngineConfig,
+    book: TokenBook,
 ) -> GitHubTarget:
+    owner = called.github_owner or config.github_owner
+    own = overrides.get("github_token")
+    asks = Credential(name="", token=own) if own else book.find(owner, called.github_repo)
     return GitHubTarget(
         api_url=config.github_api_url,
-        owner=called.github_owner or config.github_owner,
+        owner=owner,
         repo=called.github_repo,
         workflow=called.github_workflow_name,
         ref=github.choose_ref(overrides.get("ref"), metadata, config.github_ref),
         inputs=github.merge_inputs(metadata, overrides.get("inputs")),
-        token=overrides.get("github_token") or config.github_token,
+        token=asks.token,
+        app=asks.app,
+        is_followed=job.follow_run,
+        # Another workflow, of this run only, need not have that input.
+        correlation_input=job.github_correlation_input if called.target == job.target else "",
     )
 
 

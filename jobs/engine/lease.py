@@ -9,6 +9,9 @@ Sending is not a transaction, so it is fenced by trust instead: a leader believe
 until (the start of its last successful renewal + the lease's length - a margin), read from a clock
 that counts the time the machine slept. A slow renewal cannot stretch that window.
 
+A leader that is frozen in such a transaction holds the lease's row: `idle_limit_s` is how soon the
+server takes it away.
+
     standby --acquire--> leading --renew ok--> leading
     leading --renew finds another term--> standby
     leading --database silent--> untrusted (sends nothing) --renew ok, same term--> leading
@@ -27,7 +30,8 @@ from django.db.models import F, Q
 
 from cronsched.core.clock import uptime
 from cronsched.core.db import DatabaseNow, locked
-from jobs.models.lease import LEASE_ID, SchedulerLease
+from jobs.engine.ticker import Lag
+from jobs.models.lease import LEASE_ID, SchedulerLease, SchedulerStandby
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +39,24 @@ logger = logging.getLogger(__name__)
 RENEWALS_PER_LEASE = 5
 MARGIN_SHARE = 0.15
 STANDBY_RETRY_S = 1.0
+# How often a standby says that it is there, and for how long it is believed.
+STANDBY_NOTE_S = 5.0
+STANDBY_SEEN_S = 15.0
+# Rows of standbys that died are kept no longer.
+STANDBY_KEPT_S = 3600.0
 # What giving the lease up may take.
 STOP_MOST_S = 5.0
+# Of the lease's length: how long a transaction may stand still before the server ends it.
+IDLE_SHARE = 0.5
+
+
+def idle_limit_s(ttl_s: float) -> int:
+    """How long, in whole seconds, a transaction of the engine may stand still.
+
+    A leader that is frozen in one holds the lease's row; its locks are gone before the lease runs out,
+    so that its successor need not wait for it to wake up.
+    """
+    return max(1, int(ttl_s * IDLE_SHARE))
 
 
 class LeaseLost(Exception):
@@ -73,6 +93,8 @@ def acquire(*, holder: str, ttl_s: float) -> Term | None:
             acquired_at=DatabaseNow(),
             renewed_at=DatabaseNow(),
             expires_at=DatabaseNow(ttl_s),
+            tick_lag_ms=None,
+            tick_lag_worst_ms=None,
         )
         if not taken:
             return None
@@ -80,12 +102,13 @@ def acquire(*, holder: str, ttl_s: float) -> Term | None:
     return Term(holder=holder, number=number)
 
 
-def renew(term: Term, *, ttl_s: float) -> bool:
-    """Push the expiry on; False when the term is over.
+def renew(term: Term, *, ttl_s: float, lag: Lag | None = None) -> bool:
+    """Push the expiry on, and tell how late the ticks are; False when the term is over.
 
     An expired lease that nobody took may be renewed: the term proves that nobody was between.
     """
-    return _held(term).update(renewed_at=DatabaseNow(), expires_at=DatabaseNow(ttl_s)) == 1
+    told = {"tick_lag_ms": lag.last_ms, "tick_lag_worst_ms": lag.worst_ms} if lag else {}
+    return _held(term).update(renewed_at=DatabaseNow(), expires_at=DatabaseNow(ttl_s), **told) == 1
 
 
 def release(term: Term) -> None:
@@ -97,6 +120,22 @@ def prove(term: Term) -> None:
     """Lock the lease row for this transaction, or raise LeaseLost. Call it first in the transaction."""
     if not locked(_held(term).filter(expires_at__gt=DatabaseNow())).values_list("term", flat=True):
         raise LeaseLost(f"term {term.number} of {term.holder} is over")
+
+
+def note_standby(holder: str) -> None:
+    """Say that this process is there and would lead."""
+    if not SchedulerStandby.objects.filter(pk=holder).update(seen_at=DatabaseNow()):
+        SchedulerStandby.objects.create(holder=holder, seen_at=DatabaseNow())
+
+
+def leave_standby(holder: str) -> None:
+    """This process stands by no more; what others left behind long ago goes too."""
+    SchedulerStandby.objects.filter(Q(pk=holder) | Q(seen_at__lt=DatabaseNow(-STANDBY_KEPT_S))).delete()
+
+
+def standbys() -> models.QuerySet[SchedulerStandby]:
+    """Who stands by now."""
+    return SchedulerStandby.objects.filter(seen_at__gt=DatabaseNow(-STANDBY_SEEN_S))
 
 
 def _held(term: Term) -> models.QuerySet[SchedulerLease]:
@@ -116,16 +155,21 @@ class LeaseKeeper:
         ttl_s: float,
         on_lost: Callable[[], None],
         clock: Callable[[], float] = uptime,
+        lag: Callable[[], Lag | None] = lambda: None,
     ) -> None:
         self.holder = holder
+        self._lag = lag
+        # By `clock`: when this standby last said that it is there; None while it has not.
+        self._noted_at: float | None = None
         self._ttl_s = ttl_s
         self._on_lost = on_lost
         self._clock = clock
         self._term: Term | None = None
-        self._trusted_until = 0.0
+        self._trusted_until = self._renewed_at = 0.0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
         self._is_database_silent = False
+        self.turns = 0
         # By `clock`: the last answer of the database, and since when they have come without a gap.
         self._answered_at = self._steady_since = clock()
 
@@ -150,12 +194,20 @@ class LeaseKeeper:
     def is_trusted(self) -> bool:
         return self.trusted_term() is not None
 
+    def lease_age_s(self) -> float:
+        """Seconds since this process last renewed the lease; 0 where it does not lead."""
+        return max(0.0, self._clock() - self._renewed_at) if self._term else 0.0
+
     def steady_s(self) -> float:
         """For how long this process has led, and the database answered, without a gap."""
         return self._clock() - self._steady_since
 
     def turn(self) -> None:
-        """One renewal, or one attempt to take the lead."""
+        """One renewal, or one attempt to take the lead. `turns` counts those that came to their end."""
+        self._turn()
+        self.turns += 1
+
+    def _turn(self) -> None:
         started = self._clock()
         try:
             self._renew(started) if self._term else self._acquire(started)
@@ -184,11 +236,19 @@ class LeaseKeeper:
             self._term = term
             self._steady_since = self._clock()
             self._trust_from(started)
+            self._leave_standby()
             logger.info("lease gained holder=%s term=%d", term.holder, term.number)
+        elif self._noted_at is None or started - self._noted_at >= STANDBY_NOTE_S:
+            note_standby(self.holder)
+            self._noted_at = started
+
+    def _leave_standby(self) -> None:
+        leave_standby(self.holder)
+        self._noted_at = None
 
     def _renew(self, started: float) -> None:
         assert self._term is not None  # noqa: S101 - for the type checker
-        if renew(self._term, ttl_s=self._ttl_s):
+        if renew(self._term, ttl_s=self._ttl_s, lag=self._lag()):
             self._trust_from(started)
             return
         logger.warning("lease lost holder=%s term=%d", self._term.holder, self._term.number)
@@ -196,6 +256,7 @@ class LeaseKeeper:
         self._on_lost()
 
     def _trust_from(self, started: float) -> None:
+        self._renewed_at = started
         self._trusted_until = started + self._ttl_s * (1 - MARGIN_SHARE)
 
     def _run(self) -> None:
@@ -213,8 +274,10 @@ class LeaseKeeper:
 
     def _give_up(self) -> None:
         term, self._term = self._term, None
-        if term is not None:
-            try:
+        try:
+            if term is not None:
                 release(term)
-            except Error:
-                logger.warning("lease not released, it runs out by itself term=%d", term.number)
+            elif self._noted_at is not None:
+                self._leave_standby()
+        except Error:
+            logger.warning("lease not released, it runs out by itself term=%d", term.number if term else 0)

@@ -4,6 +4,7 @@
     ticker    each second: plan what is due, claim, submit   (Ticker -> Engine.tick)
     sender    an event loop: thousands of calls in flight    (Sender, no database)
     recorder  gathers results and writes them in batches     (Recorder)
+    follower  looks how GitHub's runs end                    (Follower)
 
 A standby runs the lease thread alone. A slow target holds a socket, never a thread of ours. On
 SIGTERM: no more planning, what is in flight is waited for within a bound, results are recorded,
@@ -24,8 +25,11 @@ from datetime import datetime
 from django.db import Error, close_old_connections
 
 from cronsched.core import clock
+from jobs.engine import metrics
+from jobs.engine.backoff import Backoff
 from jobs.engine.claim import claim
 from jobs.engine.config import EngineConfig
+from jobs.engine.follow.follower import Follower
 from jobs.engine.lease import LeaseKeeper, LeaseLost, Term
 from jobs.engine.plan import plan_due
 from jobs.engine.recorder import Recorder
@@ -40,6 +44,7 @@ CLAIM_BATCH = 500
 # A tick that still has rows to send stops here, so that the next one can plan.
 TICK_BUDGET_S = 0.9
 RECORD_STOP_S = 10.0
+FOLLOW_STOP_S = 5.0
 TICK_STOP_S = 5.0
 # How often `fault` is asked; and how long no tick need come to its end before the process is at fault:
 # several leases, and longer than a database may be away.
@@ -57,6 +62,8 @@ class Engine:
     """One scheduler process.
 
     `resync(now=…)` sets every next run right; it is called when the clock was set.
+    `offer(now=…, term=…)`, where it is given, tells other processes what is to be sent, in place of this
+    one's own sender; it says whether there is more.
     `on_lead` (in the ticker's thread) and `on_lead_lost` (in the lease's, so it must be quick) frame
     what else only a leader does: the chores.
     """
@@ -69,32 +76,44 @@ class Engine:
         lease_s: float,
         resync: Callable[..., object],
         now: Callable[[], datetime] = clock.now,
+        offer: Callable[..., bool] | None = None,
         on_lead: Callable[[], None] = lambda: None,
         on_lead_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._config = config
         self._now = now
         self._resync = resync
+        self._offer = offer
         self._on_lead = on_lead
         self._on_lead_lost = on_lead_lost
         self._freed = threading.Event()
         self._started_term: Term | None = None
         self._wants_resync = threading.Event()
         self._wants_reopen = False
-        self.keeper = LeaseKeeper(holder=make_holder(), ttl_s=lease_s, on_lost=on_lead_lost)
+        self.ticker = Ticker(tick=self.tick, on_jump=lambda jump: self._wants_resync.set())
+        self.keeper = LeaseKeeper(
+            holder=make_holder(), ttl_s=lease_s, on_lost=on_lead_lost, lag=self.ticker.lag
+        )
         self.recorder = Recorder(clock=now, on_recorded=self._freed.set)
         self.sender = Sender(
             sender_config, on_result=self.recorder.put, is_trusted=self.keeper.is_trusted, clock=now
         )
-        self.ticker = Ticker(tick=self.tick, on_jump=lambda jump: self._wants_resync.set())
+        self.follower = Follower(config, sender_config, term=self.keeper.trusted_term, clock=now)
         self._is_failing = False
+        self._backoff = Backoff()
         self._stuck_s = max(STUCK_LEAST_S, STUCK_LEASES * lease_s)
-        self._ticks = self._ticks_seen = self._looks = 0
+        self._ticks = 0
+        # What ends again and again → its count, and how many looks have not seen it grow.
+        self._pulses: dict[str, tuple[int | None, int]] = {}
+        metrics.IN_FLIGHT.set_function(lambda: self.sender.in_flight)
+        metrics.LEADING.set_function(self.keeper.is_trusted)
+        metrics.LEASE_AGE.set_function(self.keeper.lease_age_s)
 
     def start(self) -> None:
         self.recorder.start()
         self.sender.start()
         self.keeper.start()
+        self.follower.start()
         self.ticker.start()
 
     def stop(self, drain_s: float) -> None:
@@ -106,6 +125,7 @@ class Engine:
         logger.info("stopping, waiting for runs in flight count=%d", self.sender.in_flight)
         self.sender.stop(drain_s)
         self.recorder.stop(RECORD_STOP_S)
+        self.follower.stop(FOLLOW_STOP_S)
         self._on_lead_lost()
         self.keeper.stop()
 
@@ -123,14 +143,28 @@ class Engine:
             "clock": self.ticker.is_alive(),
             "sender": self.sender.is_alive(),
             "recorder": self.recorder.is_alive(),
+            "follower": self.follower.is_alive(),
         }
         dead = [name for name, is_alive in alive.items() if not is_alive]
         if dead:
             return f"a thread has died: {', '.join(dead)}"
-        self._looks = self._looks + 1 if self._ticks == self._ticks_seen else 0
-        self._ticks_seen = self._ticks
-        stuck_s = self._looks * WATCH_S
-        return f"no tick has come to its end for {stuck_s:.0f} s" if stuck_s >= self._stuck_s else ""
+        counts = {
+            "tick": self._ticks,
+            "turn of the lease": self.keeper.turns,
+            "attempt to record": self.recorder.attempts,
+        }
+        for name, count in counts.items():
+            stuck_s = self._looks_without(name, count) * WATCH_S
+            if stuck_s >= self._stuck_s:
+                return f"no {name} has come to its end for {stuck_s:.0f} s"
+        return ""
+
+    def _looks_without(self, name: str, count: int | None) -> int:
+        """How many looks have not seen this count grow; None: there was nothing to do."""
+        seen, looks = self._pulses.get(name, (0, 0))
+        looks = looks + 1 if count is not None and count == seen else 0
+        self._pulses[name] = (count, looks)
+        return looks
 
     def tick(self) -> None:
         """One second's work, if this process leads. Never raises: the next tick sees it anew."""
@@ -138,7 +172,8 @@ class Engine:
             close_old_connections()
             term = self.keeper.trusted_term()
             if term is not None:
-                self._work(term)
+                with metrics.TICK.time():
+                    self._work(term)
                 self._say_working()
         except LeaseLost as error:
             logger.warning("tick: %s", error)
@@ -169,7 +204,9 @@ class Engine:
         self._set_right(began)
 
     def _plan(self, term: Term) -> None:
-        for planned in plan_due(now=self._now(), term=term, config=self._config):
+        for planned in plan_due(now=self._now(), term=term, config=self._config, backoff=self._backoff):
+            metrics.DUE.inc(planned.due)
+            metrics.BROKEN.inc(planned.broken)
             logger.info(
                 "planned due=%d queued=%d missed=%d broken=%d",
                 planned.due, planned.queued, planned.missed, planned.broken,
@@ -203,18 +240,22 @@ class Engine:
     def _dispatch_all(self, term: Term, until: float) -> None:
         """Send all that is queued, waiting for room, until this tick's time is up."""
         while self._dispatch(term) and time.monotonic() < until:
-            if not self.sender.free:
+            if self._offer is None and not self.sender.free:
                 self._freed.clear()
                 self._freed.wait(max(0.0, min(0.1, until - time.monotonic())))
 
     def _dispatch(self, term: Term) -> bool:
         """Claim one batch, no more than can be sent now. Whether there may be more."""
+        if self._offer is not None:
+            return self._offer(now=self._now(), term=term)
         limit = min(CLAIM_BATCH, self.sender.free)
         if not limit:
             return True
-        claimed = claim(now=self._now(), term=term, limit=limit, config=self._config)
+        with metrics.DATABASE.labels("claim").time():
+            claimed = claim(now=self._now(), term=term, limit=limit, config=self._config)
         for result in claimed.refused:
             self.recorder.put(result)
         if claimed.deliveries:
+            metrics.SENT.inc(len(claimed.deliveries))
             self.sender.submit(claimed.deliveries)
         return claimed.count == limit

@@ -25,6 +25,8 @@ class Outcome(StrEnum):
 
     SUCCESS = "success"
     FAILED = "failed"
+    # GitHub has taken the dispatch, or may have: what becomes of the workflow's run decides.
+    FOLLOWED = "followed"
     # No byte left this process: the row may safely go back to the queue.
     NOT_SENT = "not_sent"
 
@@ -45,12 +47,28 @@ class Reason(StrEnum):
     OVERLAP = "overlap"
     PAUSED = "paused"
     EXPIRED = "expired"
+    # The workflow's run ended otherwise than well; no run of this dispatch has appeared.
+    CONCLUSION = "conclusion"
+    NOT_STARTED = "not_started"
     INTERNAL = "internal"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class GitHubApp:
+    """An installation of a GitHub App: what short-lived tokens are asked for with."""
+
+    app_id: str
+    installation_id: str
+    private_key: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class GitHubTarget:
-    """One workflow file on one repository. `token` is empty where none is configured."""
+    """One workflow file on one repository. `token` is empty where none is configured.
+
+    An `app` is asked for a token just before the call. `is_followed`: the run's own end is wanted;
+    `correlation_input` is the input that gets the execution's id, to show it in the run's name.
+    """
 
     api_url: str
     owner: str
@@ -59,6 +77,17 @@ class GitHubTarget:
     ref: str
     inputs: Mapping[str, Any] = field(default_factory=dict)
     token: str = field(default="", repr=False)
+    app: GitHubApp | None = None
+    is_followed: bool = False
+    correlation_input: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GitHubRunRef:
+    """The run that a dispatch started, as far as GitHub has told: without an id it has to be looked for."""
+
+    run_id: int | None = None
+    html_url: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +100,8 @@ class Delivery:
     attempt: int = 1
     # Total seconds for the attempt: DNS, connect, TLS, request and response together.
     timeout_s: float = 30.0
+    # By the sender's steady clock, when no first byte may leave any more; None: the lease decides alone.
+    send_by: float | None = None
     payload: Mapping[str, Any] = field(default_factory=dict)
     target_url: str = ""
     # Standard Webhooks secrets; each signs, so that a receiver can rotate. Empty: unsigned.
@@ -97,3 +128,7 @@ class DeliveryResult:
     is_retryable: bool = False
     # Seconds the receiver asked to wait (`Retry-After`), None when it did not.
     retry_after_s: float | None = None
+    # The end of another attempt of a GitHub run, which may replace what was recorded of an earlier one.
+    is_later: bool = False
+    # Of a FOLLOWED one.
+    github_run: GitHubRunRef | None = None

@@ -28,7 +28,8 @@ from django.db import DatabaseError, transaction
 
 from cronsched.core.db import is_answering, is_conflict, locked, locked_skipping, retry_conflicts
 from jobs.choices import Status
-from jobs.engine import slots
+from jobs.engine import metrics, slots
+from jobs.engine.backoff import Backoff
 from jobs.engine.broken import switch_off
 from jobs.engine.config import EngineConfig
 from jobs.engine.decide import ROW_FAULTS, Decision, blamed, decide, decide_all
@@ -76,12 +77,24 @@ class Planned:
         return self
 
 
-def plan_due(*, now: datetime, term: Term, config: EngineConfig, batch: int = BATCH) -> Iterator[Planned]:
-    """Plan every job that is due at `now`, a batch at a time, so that sending may begin in between."""
-    waiting: set[UUID] = set()
+def plan_due(
+    *,
+    now: datetime,
+    term: Term,
+    config: EngineConfig,
+    batch: int = BATCH,
+    backoff: Backoff | None = None,
+) -> Iterator[Planned]:
+    """Plan every job that is due at `now`, a batch at a time, so that sending may begin in between.
+
+    `backoff` is kept from tick to tick: what is passed over is left alone for a while.
+    """
+    backoff = Backoff() if backoff is None else backoff
+    waiting = backoff.held(now)
     for size in chain([min(FIRST_BATCH, batch)], repeat(batch)):
         try:
-            planned = plan_batch(now=now, term=term, config=config, size=size, waiting=waiting)
+            with metrics.DATABASE.labels("plan").time():
+                planned = plan_batch(now=now, term=term, config=config, size=size, waiting=waiting)
         except LeaseLost:
             raise
         except Exception as error:
@@ -89,7 +102,9 @@ def plan_due(*, now: datetime, term: Term, config: EngineConfig, batch: int = BA
                 raise
             # One row may be the cause: each job alone, so that it stops no other.
             logger.warning("plan: a batch failed, its jobs are planned one by one error=%r", error)
-            planned = plan_one_by_one(now=now, term=term, config=config, limit=size, waiting=waiting)
+            planned = plan_one_by_one(
+                now=now, term=term, config=config, limit=size, waiting=waiting, backoff=backoff
+            )
         if planned.due:
             yield planned
         if planned.due < size:
@@ -97,7 +112,13 @@ def plan_due(*, now: datetime, term: Term, config: EngineConfig, batch: int = BA
 
 
 def plan_one_by_one(
-    *, now: datetime, term: Term, config: EngineConfig, limit: int, waiting: set[UUID]
+    *,
+    now: datetime,
+    term: Term,
+    config: EngineConfig,
+    limit: int,
+    waiting: set[UUID],
+    backoff: Backoff | None = None,
 ) -> Planned:
     """Plan up to `limit` due jobs, a transaction each. Those that fail are added to `waiting`."""
     total = Planned()
@@ -124,6 +145,8 @@ def plan_one_by_one(
     total.broken += _switch_off_each(notes, at_fault, now=now, term=term)
     passed_over += [(job_id, error) for job_id, error in at_fault.items() if job_id not in notes]
     _say_passed_over(passed_over)
+    if backoff is not None:
+        backoff.refuse((job_id for job_id, _ in passed_over), now=now)
     return total
 
 

@@ -8,6 +8,9 @@ What was not sent (the lease went away before the request) goes back to the queu
 attempt of a job with retries left goes back too, as the next attempt and for later; nobody is told
 before the last one. One that was only supposed to be interrupted keeps its token until it is claimed
 anew, so that a late success still ends the run and spares the repetition.
+
+What GitHub has taken, or may have taken, is handed to the follower (jobs.engine.follow) and stays
+`running`; its end comes here as a result like any other.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from cronsched.core.db import locked, retry_conflicts, update_each
 from cronsched.core.text import strip_unstorable
 from jobs.choices import IN_FLIGHT, Status
 from jobs.engine import retries
+from jobs.engine.follow import begin
 from jobs.engine.messages import DeliveryResult, Outcome, Reason
 from jobs.engine.tally import reopen
 from jobs.engine.tell import tell_finished
@@ -55,6 +59,7 @@ class Recorded:
     success: int = 0
     failed: int = 0
     retried: int = 0
+    followed: int = 0
     released: int = 0
     stale: int = 0
 
@@ -67,8 +72,9 @@ def record(results: Sequence[DeliveryResult], *, now: datetime) -> Recorded:
         unsent = [result for result in mine if result.outcome is Outcome.NOT_SENT]
         ended = [result for result in mine if result.outcome is not Outcome.NOT_SENT]
         _release(unsent)
-        again, last = _split(ended)
+        again, taken, last = _split(ended)
         _queue_again(again, now=now)
+        begin.follow(taken, now=now)
         runs = _finish(last)
         _note_on_jobs(runs)
         tell_finished(runs, now=now)
@@ -77,6 +83,7 @@ def record(results: Sequence[DeliveryResult], *, now: datetime) -> Recorded:
         success=succeeded,
         failed=len(runs) - succeeded,
         retried=len(again),
+        followed=len(taken),
         released=len(unsent),
         stale=len(results) - len(mine),
     )
@@ -97,6 +104,8 @@ def _still_mine(results: Sequence[DeliveryResult]) -> list[DeliveryResult]:
 def _accepts(status: str, reason: str, result: DeliveryResult) -> bool:
     if status == Status.RUNNING:
         return True
+    if result.is_later:
+        return status in _STATUS.values()
     if reason != Reason.INTERRUPTED or result.reason is Reason.INTERRUPTED:
         return False
     if status == Status.QUEUED:
@@ -123,13 +132,17 @@ def _release(results: Sequence[DeliveryResult]) -> None:
 _Ended = list[tuple[JobExecution, DeliveryResult]]
 
 
-def _split(results: Sequence[DeliveryResult]) -> tuple[_Ended, _Ended]:
-    """Those with another attempt before them, and those that have ended; with their rows and jobs."""
+def _split(results: Sequence[DeliveryResult]) -> tuple[_Ended, _Ended, _Ended]:
+    """Those with another attempt before them, those that GitHub goes on with, and those that have ended.
+
+    Each with its row and its job.
+    """
     if not results:
-        return [], []
+        return [], [], []
     by_id = {result.execution_id: result for result in results}
     rows = JobExecution.objects.filter(pk__in=list(by_id)).select_related("job").defer("overrides", "output")
     again: _Ended = []
+    taken: _Ended = []
     last: _Ended = []
     for row in rows:
         result = by_id[row.pk]
@@ -137,8 +150,9 @@ def _split(results: Sequence[DeliveryResult]) -> tuple[_Ended, _Ended]:
         is_repeated = row.status == Status.RUNNING and retries.may_repeat(
             result, max_retries=row.job.max_retries, kind=row.execution_type
         )
-        (again if is_repeated else last).append((row, result))
-    return again, last
+        kind = again if is_repeated else taken if begin.is_followed(row, result) else last
+        kind.append((row, result))
+    return again, taken, last
 
 
 def _queue_again(again: _Ended, *, now: datetime) -> None:

@@ -15,8 +15,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from django.db import InterfaceError, OperationalError, close_old_connections, connection
+from django.db import close_old_connections, connection
 
+from cronsched.core.db import is_silence
+from jobs.engine import metrics
 from jobs.engine.messages import DeliveryResult, Outcome, Reason
 from jobs.engine.record import BATCH, record
 
@@ -26,6 +28,7 @@ logger = logging.getLogger(__name__)
 GATHER_S = 0.05
 RETRY_FIRST_S = 0.5
 RETRY_MOST_S = 5.0
+UNSTORABLE_TEXT = "The answer could not be stored; the scheduler's log has the reason."
 
 
 class Recorder:
@@ -40,6 +43,13 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._give_up_at: float | None = None
         self._is_database_silent = False
+        self._ended = 0
+        self._is_busy = False
+
+    @property
+    def attempts(self) -> int | None:
+        """How many attempts to write a batch have come to their end; None while there is nothing to write."""
+        return self._ended if self._is_busy else None
 
     def start(self) -> None:
         self._thread.start()
@@ -61,7 +71,9 @@ class Recorder:
         while is_open:
             batch, is_open = self._gather()
             if batch:
+                self._is_busy = True
                 self._record_for_sure(batch)
+                self._is_busy = False
         connection.close()
 
     def _gather(self) -> tuple[list[DeliveryResult], bool]:
@@ -97,45 +109,42 @@ class Recorder:
             try:
                 close_old_connections()
                 self._record(batch)
-            except (OperationalError, InterfaceError) as error:
-                if not self._wait(pause_s, len(batch), error):
-                    return
-                pause_s = min(pause_s * 2, RETRY_MOST_S)
-                continue
-            except Exception:
-                logger.exception("record: a batch was refused, writing one by one count=%d", len(batch))
-                self._record_each(batch)
+            except Exception as error:
+                self._ended += 1
+                if not is_silence(error):
+                    self._record_refused(batch)
+                elif self._wait(pause_s, len(batch), error):
+                    pause_s = min(pause_s * 2, RETRY_MOST_S)
+                    continue
+                return
+            self._ended += 1
             self._say_answering()
             self._on_recorded()
             return
 
     def _record(self, batch: list[DeliveryResult]) -> None:
-        done = record(batch, now=self._clock())
+        with metrics.DATABASE.labels("record").time():
+            done = record(batch, now=self._clock())
+        metrics.RETRIED.inc(done.retried)
         logger.info(
-            "recorded success=%d failed=%d retried=%d released=%d stale=%d",
-            done.success, done.failed, done.retried, done.released, done.stale,
+            "recorded success=%d failed=%d retried=%d followed=%d released=%d stale=%d",
+            done.success, done.failed, done.retried, done.followed, done.released, done.stale,
         )  # fmt: skip
 
-    def _record_each(self, batch: list[DeliveryResult]) -> None:
-        for result in batch:
-            try:
-                record([result], now=self._clock())
-            except Exception:
-                logger.exception("record: a result was refused execution=%s", result.execution_id)
-                self._record_bare(result)
-
-    def _record_bare(self, result: DeliveryResult) -> None:
-        """The outcome without its texts: whatever was wrong with them, the run must end."""
-        failed = result.outcome is Outcome.FAILED
-        text = "The answer could not be stored; the scheduler's log has the reason."
-        bare = replace(
-            result, output="", error_message=text, reason=Reason.INTERNAL if failed else Reason.NONE
-        )
-        try:
-            record([bare], now=self._clock())
-        except Exception:
+    def _record_refused(self, batch: list[DeliveryResult]) -> None:
+        """Each alone; and what is refused alone, without its texts: whatever was wrong, the run must end."""
+        if len(batch) > 1:
+            logger.exception("record: a batch was refused, writing one by one count=%d", len(batch))
+            for result in batch:
+                self._record_for_sure([result])
+            return
+        (result,) = batch
+        if result.error_message == UNSTORABLE_TEXT:
             # RESCUE ends the row by its deadline.
             logger.exception("record: given up execution=%s", result.execution_id)
+            return
+        logger.exception("record: a result was refused execution=%s", result.execution_id)
+        self._record_for_sure([_bare(result)])
 
     def _wait(self, pause_s: float, waiting: int, error: Exception) -> bool:
         """Pause before the next try; False when it is time to give up."""
@@ -157,3 +166,9 @@ class Recorder:
         if self._is_database_silent:
             logger.info("record: the database answers again")
         self._is_database_silent = False
+
+
+def _bare(result: DeliveryResult) -> DeliveryResult:
+    """The outcome without its texts."""
+    reason = Reason.INTERNAL if result.outcome is Outcome.FAILED else Reason.NONE
+    return replace(result, output="", error_message=UNSTORABLE_TEXT, reason=reason)

@@ -31,7 +31,7 @@ from typing import Final
 from cronsched import __version__
 from cronsched.core.http.client import AddressPolicy, HttpClient
 from jobs.engine.messages import Delivery, DeliveryResult, Outcome, Reason
-from jobs.engine.transports import TRANSPORTS, Verdict
+from jobs.engine.transports import Line, Verdict, deliver
 from jobs.engine.transports.base import redact
 
 try:
@@ -97,14 +97,14 @@ class SenderConfig:
 class _Attempt:
     """One delivery on its way. Settles once, whoever comes first: its task, or the shutdown."""
 
-    __slots__ = ("_clock", "_is_trusted", "_started_s", "delivery", "is_begun", "is_settled", "started_at")
+    __slots__ = ("_clock", "_may_send", "_started_s", "delivery", "is_begun", "is_settled", "started_at")
 
-    def __init__(self, delivery: Delivery, *, clock: Clock, is_trusted: Callable[[], bool]) -> None:
+    def __init__(self, delivery: Delivery, *, clock: Clock, may_send: Callable[[Delivery], bool]) -> None:
         self.delivery = delivery
         self.is_begun = False
         self.is_settled = False
         self._clock = clock
-        self._is_trusted = is_trusted
+        self._may_send = may_send
         self.started_at = clock()
         self._started_s = time.monotonic()
 
@@ -120,17 +120,19 @@ class _Attempt:
 
     async def _send(self, client: HttpClient, user_agent: str) -> Verdict:
         # Asked again by the client when the connection stands; this spares opening one in vain.
-        if not self._is_trusted():
+        if not self._may_send(self.delivery):
             return _NOT_SENT
-        transport = TRANSPORTS[self.delivery.kind]
-        request = transport.build(self.delivery, now=self.started_at, user_agent=user_agent)
-        if isinstance(request, Verdict):
-            return request
-        result = await client.send(request, gate=self._begin)
-        return transport.interpret(self.delivery, result, now=self._clock())
+        line = Line(
+            send=client.send,
+            gate=self._begin,
+            clock=self._clock,
+            started_at=self.started_at,
+            user_agent=user_agent,
+        )
+        return await deliver(self.delivery, line)
 
     def _begin(self) -> bool:
-        self.is_begun = self._is_trusted()
+        self.is_begun = self._may_send(self.delivery)
         return self.is_begun
 
     def cancelled(self) -> Verdict:
@@ -160,6 +162,7 @@ class _Attempt:
             output=verdict.output,
             is_retryable=verdict.is_retryable,
             retry_after_s=verdict.retry_after_s,
+            github_run=verdict.github_run,
         )
 
 
@@ -167,7 +170,8 @@ class Sender:
     """Sends deliveries from a thread of its own. Thread-safe; started and stopped once.
 
     `on_result` is called once per delivery, from the sender's thread, and must be cheap (a queue's
-    `put`); after `stop` it is called from the thread that submits. `clock` gives aware UTC times.
+    `put`); after `stop` it is called from the thread that submits. `clock` gives aware UTC times,
+    `steady` the seconds that `Delivery.send_by` is compared with.
     """
 
     def __init__(
@@ -177,10 +181,12 @@ class Sender:
         on_result: OnResult,
         is_trusted: Callable[[], bool] = lambda: True,
         clock: Clock = utc_now,
+        steady: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
         self._on_result = on_result
         self._is_trusted = is_trusted
+        self._steady = steady
         self._clock = clock
         self._lock = threading.Lock()
         self._in_flight = 0
@@ -324,7 +330,11 @@ class Sender:
             self._settle(attempt, attempt.result(_NOT_SENT))
 
     def _attempt(self, delivery: Delivery) -> _Attempt:
-        return _Attempt(delivery, clock=self._clock, is_trusted=self._is_trusted)
+        return _Attempt(delivery, clock=self._clock, may_send=self._may_send)
+
+    def _may_send(self, delivery: Delivery) -> bool:
+        is_in_time = delivery.send_by is None or self._steady() < delivery.send_by
+        return is_in_time and self._is_trusted()
 
     def _settle(self, attempt: _Attempt, result: DeliveryResult) -> None:
         if attempt.is_settled:
@@ -346,17 +356,16 @@ def send_now(
     delivery: Delivery,
     *,
     config: SenderConfig,
-    is_trusted: Callable[[], bool] = lambda: True,
     clock: Clock = utc_now,
 ) -> DeliveryResult:
-    """Send one delivery and wait for its result, for a test run or a Celery worker.
+    """Send one delivery and wait for its result: a test run.
 
     Blocks up to the delivery's timeout. Not to be called from a running event loop.
     """
 
     async def send() -> DeliveryResult:
         async with config.client() as client:
-            attempt = _Attempt(delivery, clock=clock, is_trusted=is_trusted)
+            attempt = _Attempt(delivery, clock=clock, may_send=lambda delivery: True)
             return await attempt.run(client, user_agent=config.user_agent)
 
     return asyncio.run(send())

@@ -1,5 +1,8 @@
 """TELL: inside the engine's transaction, in a savepoint, handlers insert rows and nothing else.
 
+What changes a job is written to the history first, outside the savepoint: a change without its line,
+or a line without its change, cannot be.
+
 A handler that fails is rolled back to its savepoint and logged; what it should have told is kept
 in `UntoldRun` and told again by the sweep. A failing handler never costs a run its record.
 """
@@ -17,6 +20,8 @@ from django.db.models import F
 from accounts.models import User
 from cronsched.core.db import is_conflict, retry_conflicts
 from cronsched.core.signals import tell
+from jobs.audit import record_jobs
+from jobs.engine.metrics import note_ended
 from jobs.models import Job, JobExecution, UntoldRun
 from jobs.signals import JobChange, job_batch_changed, job_changed, jobs_uploaded, runs_finished
 
@@ -27,6 +32,7 @@ MAX_ATTEMPTS = 10
 
 def tell_finished(runs: Sequence[JobExecution], *, now: datetime) -> None:
     """Tell of runs that have just ended; on failure remember them for `sweep_untold`."""
+    note_ended(runs)
     if runs and not _send(runs, now):
         UntoldRun.objects.bulk_create([UntoldRun(execution=run, since=now) for run in runs])
 
@@ -39,8 +45,15 @@ def tell_changed(
     by: User | None = None,
     via: str = "scheduler",
     changes: Mapping[str, tuple[Any, Any]] | None = None,
+    kept_as: str = "",
+    note: str = "",
 ) -> None:
-    """Tell of a change of a job. A handler that fails costs its own rows, never the change itself."""
+    """Tell of a change of a job. A handler that fails costs its own rows, never the change itself.
+
+    `kept_as` is what the history calls it, where that says more than `action`; `note` goes there too.
+    """
+    change = JobChange(job=job, action=action, changes=dict(changes or {}))
+    record_jobs([change], by=by, now=now, via=via, named=kept_as, note=note)
     tell(
         job_changed,
         what=f"job_changed job={job.pk} action={action}",
@@ -49,13 +62,14 @@ def tell_changed(
         job=job,
         by=by,
         now=now,
-        changes=dict(changes or {}),
+        changes=change.changes,
         via=via,
     )
 
 
 def tell_batch_changed(changes: Sequence[JobChange], *, now: datetime, by: User | None, via: str) -> None:
     """Tell of what one batch changed, of an upload or of expired jobs, in its transaction."""
+    record_jobs(changes, by=by, now=now, via=via)
     if changes and job_batch_changed.has_listeners(Job):
         what = f"job_batch_changed jobs={len(changes)}"
         tell(job_batch_changed, what=what, sender=Job, changes=list(changes), by=by, now=now, via=via)

@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -32,6 +33,16 @@ WATCH_S = 0.5
 HELD_UP_S = 5.0
 # Smaller steps are the clock being disciplined; a tick is lost or doubled at most.
 JUMP_S = 2.0
+# How many ticks the worst lag is of: a minute of them.
+LAGS_KEPT = 60
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lag:
+    """How late ticks began, after the second they belong to: the last one, and the worst of a minute."""
+
+    last_ms: int
+    worst_ms: int
 
 
 class Ticker:
@@ -55,6 +66,10 @@ class Ticker:
         self._stop = threading.Event()
         self._watchdog = threading.Thread(target=self._watch, name="clock-watchdog", daemon=True)
         self._ticking = threading.Lock()
+        # By `steady`: when the next tick is due; None until one has begun, and after a jump.
+        self._due_at: float | None = None
+        # Replaced whole, since another thread reads it.
+        self._lags: tuple[float, ...] = ()
         self._scheduler: Any = BackgroundScheduler(
             logger=_scheduler_logger,
             timezone=UTC,
@@ -83,6 +98,16 @@ class Ticker:
     def is_alive(self) -> bool:
         return self._watchdog.is_alive()
 
+    def lag(self) -> Lag | None:
+        """None before the second tick. A tick that is held up delays the next one, which counts at once."""
+        lags, due_at = self._lags, self._due_at
+        if not lags or due_at is None:
+            return None
+        overdue_s = max(0.0, self._steady() - due_at)
+        return Lag(
+            last_ms=round(max(lags[-1], overdue_s) * 1000), worst_ms=round(max(*lags, overdue_s) * 1000)
+        )
+
     def look(self) -> float | None:
         """One look at both clocks: the jump in seconds and everything realigned, or None."""
         offset = self._wall() - self._steady()
@@ -90,6 +115,7 @@ class Ticker:
         if abs(jump) < JUMP_S:
             return None
         logger.warning("clock was set, ticks are realigned jump_s=%+.1f", jump)
+        self._due_at = None
         self._scheduler.reschedule_job(TICK_ID, trigger=self._trigger())
         self._scheduler.wakeup()
         self._on_jump(jump)
@@ -101,10 +127,22 @@ class Ticker:
             if self._stop.is_set():
                 return
             began_s = self._steady()
+            self._note_lag(began_s)
             self._tick()
             took_s = self._steady() - began_s
         if took_s > HELD_UP_S:
             logger.warning("a tick was held up took_s=%.1f", took_s)
+
+    def _note_lag(self, began_s: float) -> None:
+        due_at = self._due_at
+        if due_at is None:
+            # Where in its second this one begins, the wall clock says.
+            due_at = began_s - self._wall() % self._interval_s
+        else:
+            self._lags = (*self._lags[1 - LAGS_KEPT :], max(0.0, began_s - due_at))
+        # Those it is too late for already are not made up for: they are one with this one.
+        passed = (began_s - due_at) // self._interval_s
+        self._due_at = due_at + (passed + 1) * self._interval_s
 
     def _trigger(self) -> IntervalTrigger:
         base = datetime.fromtimestamp(int(self._wall()), UTC) - timedelta(seconds=self._interval_s)

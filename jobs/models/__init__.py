@@ -1,8 +1,23 @@
 from __future__ import annotations
 
 from jobs.models.execution import JobExecution, UntoldRun
+from jobs.models.github import GitHubRun, GitHubToken
 from jobs.models.job import Job
-from jobs.models.lease import ChoreState, SchedulerLease
+from jobs.models.lease import ChoreState, SchedulerLease, SchedulerStandby
 from jobs.models.tally import RunTally, TallyMark
+from jobs.models.upload import JobUpload, UploadPhase
 
-__all__ = ["ChoreState", "Job", "JobExecution", "RunTally", "SchedulerLease", "TallyMark", "UntoldRun"]
+__all__ = [
+    "ChoreState",
+    "GitHubRun",
+    "GitHubToken",
+    "Job",
+    "JobExecution",
+    "JobUpload",
+    "RunTally",
+    "SchedulerLease",
+    "SchedulerStandby",
+    "TallyMark",
+    "UntoldRun",
+    "UploadPhase",
+]

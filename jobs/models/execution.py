@@ -54,6 +54,8 @@ class JobExecution(models.Model):
     # The queue: sent when `available_at` has come; a retry is the same row, later.
     attempt = models.PositiveSmallIntegerField(_("attempt"), default=1)
     available_at = models.DateTimeField()
+    # SEND_BACKEND=celery: when a queue was last told of it; a row that nobody took is offered again.
+    offered_at = models.DateTimeField(null=True)
     # The claim: who sends it, under which token, and when it is given up for lost.
     claimed_by = models.CharField(max_length=255, blank=True, default="")
     claim_token = models.UUIDField(null=True)

@@ -18,6 +18,8 @@ from jobs.querysets import JobQuerySet
 if TYPE_CHECKING:
     from django.db.models.manager import Manager
 
+# Six hours: what one job of a workflow may take on GitHub.
+FOLLOW_MINUTES: Final = 360
 TARGET_FIELDS: Final = ("target_url", "github_owner", "github_repo", "github_workflow_name")
 
 
@@ -49,6 +51,11 @@ class Job(models.Model):
     # Seconds for one attempt; null means WEBHOOK_TIMEOUT_SECONDS.
     timeout_seconds = models.PositiveIntegerField(_("timeout (s)"), null=True, blank=True)
     max_retries = models.PositiveSmallIntegerField(_("retries"), default=0)
+    # Of a GitHub run: whether the execution ends as the workflow does, after how many minutes it is
+    # given up (null: FOLLOW_MINUTES), and the input that shows the execution's id in the run's name.
+    follow_run = models.BooleanField(_("follow the run"), default=True)
+    follow_timeout_minutes = models.PositiveIntegerField(_("longest wait (min)"), null=True, blank=True)
+    github_correlation_input = models.CharField(_("input for our id"), max_length=255, blank=True, default="")
     # Encrypted (cronsched.core.crypto); never shown again.
     signing_secret = models.TextField(blank=True, default="", editable=False)
     # After a change the earlier one signs too, for as long as jobs.engine.signing.OVERLAP.
@@ -73,6 +80,11 @@ class Job(models.Model):
         null=True,
         blank=True,
         verbose_name=_("owner"),
+    )
+
+    # The set of files that this job stands in (jobs.services.as_code); "" for one that no file names.
+    managed_by = KeyField(
+        max_length=100, blank=True, default="", db_default="", editable=False, db_index=True
     )
 
     enable_email_notifications = models.BooleanField(_("send e-mail"), default=False)
@@ -149,6 +161,10 @@ class Job(models.Model):
             owner = self.github_owner or settings.GITHUB_DEFAULT_OWNER
             return f"{owner}/{self.github_repo}/actions/workflows/{self.github_workflow_name}"
         return self.target_url
+
+    @property
+    def follow_minutes(self) -> int:
+        return self.follow_timeout_minutes or FOLLOW_MINUTES
 
     @property
     def zone_name(self) -> str:

@@ -22,6 +22,10 @@ class SchedulerLease(models.Model):
     acquired_at = models.DateTimeField(_("leads since"), null=True)
     renewed_at = models.DateTimeField(_("last heartbeat"), null=True)
     expires_at = models.DateTimeField(_("expires"), null=True)
+    # How late the leader's ticks began (jobs.engine.ticker.Lag); null until it has told. Written by the
+    # renewal that is due anyway.
+    tick_lag_ms = models.PositiveIntegerField(_("lag of the last tick"), null=True)
+    tick_lag_worst_ms = models.PositiveIntegerField(_("worst lag of the last minute"), null=True)
 
     class Meta:
         verbose_name = _("scheduler lease")
@@ -29,6 +33,21 @@ class SchedulerLease(models.Model):
 
     def __str__(self) -> str:
         return f"term {self.term}: {self.holder or 'nobody'}"
+
+
+class SchedulerStandby(models.Model):
+    """A process that would lead if it could; `seen_at` is by the database's clock."""
+
+    holder = KeyField(_("process"), max_length=255, primary_key=True)
+    seen_at = models.DateTimeField(_("last seen"))
+
+    class Meta:
+        verbose_name = _("standby")
+        verbose_name_plural = _("standbys")
+        ordering = ("holder",)
+
+    def __str__(self) -> str:
+        return str(self.holder)
 
 
 class ChoreState(models.Model):

@@ -24,6 +24,8 @@ from cronsched.core.http.guard import AddressPolicy, check_url
 from cronsched.core.text import clean_name, is_readable_line, is_storable
 from jobs import schedule
 from jobs.choices import CatchUp
+from jobs.engine.transports.base import encode_json
+from jobs.engine.transports.github import input_text
 from jobs.engine.transports.webhook import decode_secret
 
 NAME_MAX: Final = 255
@@ -35,11 +37,18 @@ SECRET_MAX: Final = 500
 TIMEOUT_MAX_S: Final = 3600
 RETRIES_MAX: Final = 10
 ALERT_AFTER_MAX: Final = 1000
+# What GitHub keeps a run for: 35 days, waiting for approval included.
+FOLLOW_MAX_MINUTES: Final = 35 * 24 * 60
+# docs.github.com, events that trigger workflows: `workflow_dispatch`.
+INPUTS_MAX: Final = 25
+INPUTS_MAX_CHARS: Final = 65_535
+INPUT_NAME_MAX: Final = 100
 # Far beyond real metadata, and below where Python's encoders run out of stack.
 METADATA_DEPTH_MAX: Final = 64
 
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _GITHUB_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
+_INPUT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _BLANKS: Final = re.compile(r"[ \t]+")
@@ -94,6 +103,13 @@ def shape_flag(field: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise Refused(f"{field} must be true or false.")
     return value
+
+
+def shape_minutes(field: str, value: Any) -> int | None:
+    whole = _whole(value)
+    if value is not None and whole is None:
+        raise Refused(f"{field} must be a whole number of minutes, or null.")
+    return whole
 
 
 def shape_seconds(field: str, value: Any) -> int | None:
@@ -238,6 +254,29 @@ def check_seconds(field: str, value: int | None) -> None:
 def check_retries(field: str, value: int) -> None:
     if not 0 <= value <= RETRIES_MAX:
         raise Refused(f"{field} must be from 0 to {RETRIES_MAX}.")
+
+
+def check_follow_minutes(field: str, value: int | None) -> None:
+    if value is not None and not 1 <= value <= FOLLOW_MAX_MINUTES:
+        raise Refused(f"{field} must be from 1 to {FOLLOW_MAX_MINUTES} minutes.")
+
+
+def check_input_name(field: str, value: str) -> None:
+    if value and not (len(value) <= INPUT_NAME_MAX and _INPUT_NAME.fullmatch(value)):
+        raise Refused(
+            f'{field} must be the name of an input: a letter or "_", then letters, digits, "_" and "-", '
+            f"{INPUT_NAME_MAX} at most."
+        )
+
+
+def inputs_fault(inputs: Mapping[str, Any]) -> str:
+    """What GitHub would refuse about the inputs of a dispatch; "" where it takes their number and size."""
+    if len(inputs) > INPUTS_MAX:
+        return f"GitHub takes at most {INPUTS_MAX} inputs for a workflow; these are {len(inputs)}."
+    size = len(encode_json({name: input_text(value) for name, value in inputs.items()}).decode())
+    if size > INPUTS_MAX_CHARS:
+        return f"GitHub takes at most {INPUTS_MAX_CHARS:,} characters of inputs; these have {size:,}."
+    return ""
 
 
 def check_alert_after(field: str, value: int) -> None:

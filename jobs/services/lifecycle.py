@@ -20,16 +20,17 @@ from cronsched.core.errors import NotFound
 from jobs.choices import PausedReason
 from jobs.engine.tell import tell_changed
 from jobs.models import Job, JobExecution
-from jobs.services.edits import edit_job, make_job
+from jobs.services.edits import Edit, edit_job, make_job
 from jobs.services.history import delete_runs
 from jobs.services.overtaken import record_overtaken
-from jobs.services.validation import clean_job, duplicate_name
+from jobs.services.validation import clean_job, duplicate_name, refuse_other_team
 
 
 @retry_conflicts
 def create_job(*, data: Mapping[str, Any], by: User | None, now: datetime, via: str = "api") -> Job:
     """A new job of `by`; an admin (or a command, with `by` None) may give it another owner."""
     clean = clean_job(_without_owner(data, by), instance=None, now=now)
+    refuse_other_team(clean, by)
     job = make_job(clean, owner_id=by.pk if by is not None else None, now=now)
     with transaction.atomic():
         _store(job, None)
@@ -38,13 +39,27 @@ def create_job(*, data: Mapping[str, Any], by: User | None, now: datetime, via: 
 
 
 @retry_conflicts
-def update_job(job: Job, *, data: Mapping[str, Any], by: User | None, now: datetime, via: str = "api") -> Job:
-    """Change what `data` changes. The job as it is stored then; NotFound where it was deleted meanwhile."""
+def update_job(
+    job: Job,
+    *,
+    data: Mapping[str, Any],
+    by: User | None,
+    now: datetime,
+    via: str = "api",
+    kept_as: str = "",
+    note: str = "",
+) -> Job:
+    """Change what `data` changes. The job as it is stored then; NotFound where it was deleted meanwhile.
+
+    `kept_as` and `note` are for the history of changes: see `tell_changed`.
+    """
     with transaction.atomic():
         current = lock_job(job.pk)
         clean = clean_job(_without_owner(data, by), instance=current, now=now)
+        refuse_other_team(clean, by)
         if clean:
-            _edit(current, clean, by=by, now=now, via=via)
+            edit = edit_job(current, clean, now=now)
+            _keep(edit, by=by, now=now, via=via, kept_as=kept_as, note=note)
     return current
 
 
@@ -72,7 +87,8 @@ def pause_job(
     with transaction.atomic():
         current = lock_job(job.pk)
         if current.is_active:
-            _edit(current, {"is_active": False}, by=by, now=now, via=via, reason=reason, note=note)
+            edit = edit_job(current, {"is_active": False}, now=now, reason=reason, note=note)
+            _keep(edit, by=by, now=now, via=via)
     return current
 
 
@@ -96,22 +112,21 @@ def _without_owner(data: Mapping[str, Any], by: User | None) -> Mapping[str, Any
     return {key: value for key, value in data.items() if key != "created_by"}
 
 
-def _edit(
-    job: Job,
-    clean: Mapping[str, Any],
-    *,
-    by: User | None,
-    now: datetime,
-    via: str,
-    reason: PausedReason = PausedReason.BY_HAND,
-    note: str = "",
-) -> None:
-    """Store validated changes on the locked row, with all that follows, and tell of them."""
-    edit = edit_job(job, clean, now=now, reason=reason, note=note)
+def _keep(edit: Edit, *, by: User | None, now: datetime, via: str, kept_as: str = "", note: str = "") -> None:
+    """Store an edit of the locked row, with all that follows, and tell of it."""
     if edit.overtaken is not None:
         record_overtaken([edit.overtaken], now=now)
-    _store(job, edit.columns)
-    tell_changed(job, edit.action, by=by, now=now, via=via, changes=edit.changes)
+    _store(edit.job, edit.columns)
+    tell_changed(
+        edit.job,
+        edit.action,
+        by=by,
+        now=now,
+        via=via,
+        changes=edit.changes,
+        kept_as=kept_as,
+        note=note,
+    )
 
 
 def _store(job: Job, columns: Collection[str] | None) -> None:

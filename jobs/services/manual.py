@@ -21,11 +21,16 @@ from cronsched.core.errors import InvalidInput
 from jobs.choices import PausedReason, Status, TriggerType
 from jobs.models import Job, JobExecution
 from jobs.services.lifecycle import lock_job, pause_job
-from jobs.services.validation import clean_run, target_of
+from jobs.services.validation import clean_run, refuse_inputs, target_of
 
 
 def run_job_now(
-    job: Job, *, by: User | None, now: datetime, overrides: Mapping[str, Any] | None = None
+    job: Job,
+    *,
+    by: User | None,
+    now: datetime,
+    overrides: Mapping[str, Any] | None = None,
+    via: str = "api",
 ) -> JobExecution:
     """Queue one run of `job`, paused or not. Returns at once; the row tells the outcome later.
 
@@ -36,7 +41,7 @@ def run_job_now(
         return run
     # After the transaction, or the refusal would undo the pause.
     note = f"Its end date, {job.end_date}, has gone by."
-    pause_job(job, by=by, now=now, reason=PausedReason.EXPIRED, note=note)
+    pause_job(job, by=by, now=now, reason=PausedReason.EXPIRED, note=note, via=via)
     raise InvalidInput(
         f"This job ended on {job.end_date}; give it a later end_date to run it.", error="Job expired"
     )
@@ -51,6 +56,7 @@ def _queue(job: Job, *, by: User | None, now: datetime, overrides: Mapping[str, 
             job.end_date = current.end_date
             return None
         own = clean_run(overrides, stored=target_of(current))
+        refuse_inputs(current, own)
         effective = current.with_target(own)
         run = JobExecution(
             job=current,

@@ -19,7 +19,8 @@ class SchedulerStatus:
     """`scheduler_running`: the lease is held and not expired, by the database's clock.
 
     `leader` names the process that holds it ("" where none does), `term` is its fencing number.
-    `last_heartbeat_at` is when the lease was last renewed, by whoever led then.
+    `last_heartbeat_at` is when the lease was last renewed, by whoever led then. The lags are of the leader's
+    ticks (jobs.engine.ticker.Lag); None where it has told none yet.
     """
 
     scheduler_running: bool
@@ -28,6 +29,8 @@ class SchedulerStatus:
     leader_since: datetime | None
     last_heartbeat_at: datetime | None
     lease_expires_at: datetime | None
+    tick_lag_ms: int | None
+    tick_lag_worst_ms: int | None
     scheduled_jobs_count: int
     timezone: str
     checked_at: datetime
@@ -45,6 +48,8 @@ def scheduler_status(*, now: datetime) -> SchedulerStatus:
         leader_since=live.acquired_at if live else None,
         last_heartbeat_at=row.renewed_at if row else None,
         lease_expires_at=live.expires_at if live else None,
+        tick_lag_ms=live.tick_lag_ms if live else None,
+        tick_lag_worst_ms=live.tick_lag_worst_ms if live else None,
         scheduled_jobs_count=Job.objects.scheduled().count(),
         timezone=settings.SCHEDULER_TIMEZONE,
         checked_at=now,

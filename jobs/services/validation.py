@@ -16,10 +16,12 @@ from uuid import UUID
 from django.conf import settings
 
 from accounts.models import User
+from accounts.roles import is_within_team, team_limit
 from cronsched.core.clock import scheduler_date
 from cronsched.core.errors import InvalidInput
 from cronsched.core.text import name_key
 from jobs.choices import CatchUp
+from jobs.engine.transports.github import merge_inputs
 from jobs.models import Job
 from jobs.models.job import TARGET_FIELDS
 from jobs.services import fields
@@ -55,6 +57,9 @@ RULES: Final[Mapping[str, Rule]] = {
     "metadata": Rule(fields.shape_object, default={}),
     "timeout_seconds": Rule(fields.shape_seconds, fields.check_seconds, None),
     "max_retries": Rule(fields.shape_count, fields.check_retries, 0),
+    "follow_run": Rule(fields.shape_flag, default=True),
+    "follow_timeout_minutes": Rule(fields.shape_minutes, fields.check_follow_minutes, None),
+    "github_correlation_input": Rule(fields.shape_optional_text, fields.check_input_name, ""),
     "enable_email_notifications": Rule(fields.shape_flag, default=False),
     "notification_emails": Rule(fields.shape_emails, fields.check_emails, []),
     "notify_on_success": Rule(fields.shape_flag, default=False),
@@ -63,6 +68,8 @@ RULES: Final[Mapping[str, Rule]] = {
 # Compared and stored encrypted (jobs.services.signing), so that it is no rule as the others are.
 SIGNING_RULE: Final = Rule(fields.shape_optional_text, fields.check_signing_secret, "")
 GITHUB_FIELDS: Final = TARGET_FIELDS[1:]
+# A change of any of these is a change of what a dispatch carries.
+_INPUT_FIELDS: Final = frozenset({*TARGET_FIELDS, "metadata", "github_correlation_input"})
 # What one run may have of its own: the same rules, and what a job does not store.
 RUN_RULES: Final[Mapping[str, Rule]] = {
     **{field: RULES[field] for field in (*TARGET_FIELDS, "metadata")},
@@ -144,6 +151,13 @@ def duplicate_name(name: str) -> InvalidInput:
     return InvalidInput(_duplicate_message(name), error=DUPLICATE_NAME, field="name")
 
 
+def refuse_other_team(clean: Mapping[str, Any], by: Any) -> None:
+    """Whoever is limited to a team (an API key) gives jobs to no other."""
+    team = clean.get("pic_team")
+    if team is not None and not is_within_team(by, team.slug):
+        raise InvalidInput(f"This API key is limited to the team {team_limit(by)}.", field="pic_team")
+
+
 def split_repository(data: Mapping[str, Any], faults: Faults) -> Mapping[str, Any]:
     """The data with `owner/repo` in `github_repo` taken apart."""
     given = data.get("github_repo")
@@ -183,6 +197,7 @@ class _Cleaning:
         self._unique_name()
         self._end()
         self._target()
+        self._inputs()
         self.faults.refuse()
         return self.clean
 
@@ -292,6 +307,27 @@ class _Cleaning:
         if _is_github(values) and not values["github_owner"] and settings.GITHUB_DEFAULT_OWNER:
             # Kept on the job: it must not move elsewhere when the default does.
             self.clean["github_owner"] = settings.GITHUB_DEFAULT_OWNER
+
+    def _inputs(self) -> None:
+        """What a dispatch may carry, said when the job is saved and not at night."""
+        if not _INPUT_FIELDS & self.clean.keys() or _INPUT_FIELDS & self.faults.by_field.keys():
+            return
+        values = {name: self.clean.get(name, getattr(self.instance, name, "")) for name in _INPUT_FIELDS}
+        if _is_github(values):
+            inputs = merge_inputs(values["metadata"] or {}, None)
+            if values["github_correlation_input"]:
+                inputs[values["github_correlation_input"]] = str(UUID(int=0))
+            if fault := fields.inputs_fault(inputs):
+                self.faults.add("metadata", fault)
+
+
+def refuse_inputs(job: Job, own: Mapping[str, Any]) -> None:
+    """Refuse a run of `job` whose inputs, with `own` of this run, GitHub would refuse. InvalidInput."""
+    if not _is_github({**target_of(job), **own}):
+        return
+    metadata = own.get("metadata", job.metadata) or {}
+    if fault := fields.inputs_fault(merge_inputs(metadata, own.get("inputs"))):
+        raise InvalidInput(fault, field="inputs" if "inputs" in own else "metadata")
 
 
 def target_of(job: Job) -> dict[str, str]:

@@ -178,10 +178,34 @@ def test_what_is_wrong_with_anothers_job_is_not_told_before_that_it_is_anothers(
     assert "somebody else" in upload(user_api, line("Theirs", cron="nonsense"))["errors"][0]["error"]
 
 
-def test_anothers_job_that_would_not_change_is_no_error(user_api: ApiClient, admin_api: ApiClient) -> None:
+def test_anothers_job_is_refused_though_nothing_would_change(
+    user_api: ApiClient, admin_api: ApiClient
+) -> None:
     upload(admin_api, line("Shared"))
 
-    assert counts(upload(user_api, line("Shared"))) == (0, 1, 0)
+    answer = upload(user_api, line("Shared"))
+
+    assert counts(answer) == (0, 0, 1)
+    assert "somebody else" in answer["errors"][0]["error"]
+
+
+@pytest.mark.parametrize("default", ["", "dflt"])
+def test_a_blank_owner_leaves_the_one_that_a_job_has(user_api: ApiClient, a_user: Any, default: str) -> None:
+    job = JobFactory(name="A", created_by=a_user, github=True)
+    header = "name,cron,PIC Team,End Date,Repo,Workflow Name,GitHub Owner"
+
+    answer = upload(user_api, "A,,,,app2,n.yml,", header=header, default_github_owner=default)
+
+    job.refresh_from_db()
+    assert counts(answer) == (0, 1, 0)
+    assert (job.github_owner, job.github_repo) == ("acme", "app2")
+
+
+@pytest.mark.parametrize("word", ["", " "])
+def test_a_blank_dry_run_is_none(user_api: ApiClient, word: str) -> None:
+    answer = upload(user_api, line("New"), dry_run=word)
+
+    assert (answer["dry_run"], counts(answer)) == (False, (1, 0, 0))
 
 
 def test_an_admins_update_keeps_the_owner(admin_api: ApiClient, a_user: Any) -> None:
@@ -398,12 +422,13 @@ def test_every_field_of_a_job(user_api: ApiClient) -> None:
     header = (
         "name,CRON EXPRESSION,is_active,target_url,GITHUB OWNER,Github_Repo,workflow_name,category,Pic_Team,"
         "end date,METADATA,Branch,enable_email_notifications,notification_emails,notify_on_success,timezone,"
-        "catch_up,max_retries,timeout_seconds,alert_after,Remarks,"
+        "catch_up,max_retries,timeout_seconds,follow_run,follow_timeout_minutes,github_correlation_input,"
+        "alert_after,Remarks,"
     )
     row = (
         "ジョブ 🚀,*/5 * * * *,paused,https://a.example.com/,,acme/app,nightly.yml,General,"
         'devops チーム,2030/1/5,"{""a"": ""é"", ""b"": [1]}",release,yes,"a@example.com; b@example.com",no,'
-        "Europe/Berlin,latest,3,30.0,2,left aside,dropped"
+        "Europe/Berlin,latest,3,30.0,no,90.0,run_key,2,left aside,dropped"
     )
 
     answer = upload(user_api, row, header=header)
@@ -423,6 +448,9 @@ def test_every_field_of_a_job(user_api: ApiClient) -> None:
         "metadata": {"a": "é", "b": [1], "branchDetails": "release"},
         "timeout_seconds": 30,
         "max_retries": 3,
+        "follow_run": False,
+        "follow_timeout_minutes": 90,
+        "github_correlation_input": "run_key",
         "category": "general",
         "pic_team": "devops",
         "end_date": "2030-01-05",

@@ -8,8 +8,8 @@ import time_machine
 
 from cronsched.testing.fake_github import TEST_TOKEN, FakeGitHub
 from cronsched.testing.http_sink import HttpSink, Reply
-from jobs.api import tools
 from jobs.models import Job, JobExecution
+from jobs.services import trial
 from jobs.tests.factories import NOON
 
 pytestmark = pytest.mark.django_db
@@ -57,6 +57,18 @@ def test_invalid_expression_is_an_answer_too(viewer_api: Any, expression: str, f
     assert answer.status_code == 200
     assert (answer.json()["valid"], answer.json()["field"]) == (False, field)
     assert answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [r'{"cron_expression": "* * * * \ud800"}', r'{"cron_expression": "* * *\u0000* *", "x": "\u0000"}'],
+)
+def test_what_is_no_text_at_all_is_an_invalid_expression(viewer_api: Any, body: str) -> None:
+    answer = viewer_api.generic("POST", "/jobs/validate-cron", body, content_type="application/json")
+
+    assert answer.status_code == 200
+    assert answer.json()["valid"] is False
+    assert "no text" in answer.json()["error"]
 
 
 @pytest.mark.parametrize("body", [{}, {"cron_expression": None}, {"cron_expression": 5}])
@@ -230,13 +242,13 @@ def test_no_target_is_refused(user_api: Any, body: Any, field: str) -> None:
 
 
 def test_only_so_many_at_once(user_api: Any) -> None:
-    for _ in range(tools.TEST_RUNS_AT_ONCE):
-        assert tools._SEATS.acquire(blocking=False)
+    for _ in range(trial.TEST_RUNS_AT_ONCE):
+        assert trial._SEATS.acquire(blocking=False)
     try:
         answer = user_api.post("/jobs/test-run", {"target_url": "https://example.com/"})
     finally:
-        for _ in range(tools.TEST_RUNS_AT_ONCE):
-            tools._SEATS.release()
+        for _ in range(trial.TEST_RUNS_AT_ONCE):
+            trial._SEATS.release()
 
     assert answer.status_code == 429
     assert int(answer["Retry-After"]) > 0

@@ -77,9 +77,7 @@ JOB = st.builds(
 )
 # Nothing but what a job is: of the two installations, each has its own ids and times.
 STORED = ("name", "category__slug", "pic_team__slug", *(field for field in RULES if field != "name"))
-ON_ONE_DATABASE = settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+ON_ONE_DATABASE = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(autouse=True)

@@ -10,13 +10,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cronsched.core.cells import as_written, harmless
 from jobs.services.bulk_upload.columns import (
     COLUMNS,
     Entry,
     Layout,
-    as_written,
     count_known,
-    harmless,
 )
 from jobs.services.bulk_upload.sheet import Sheet
 from jobs.services.bulk_upload.table import Row, Table, TableFault

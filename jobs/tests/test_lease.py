@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
@@ -8,7 +9,8 @@ from django.db import DatabaseError, InterfaceError, OperationalError, connectio
 from cronsched.core.db import DatabaseNow, database_now
 from jobs.engine import lease
 from jobs.engine.lease import LeaseKeeper, LeaseLost, Term, acquire, prove, release, renew
-from jobs.models import SchedulerLease
+from jobs.engine.ticker import Lag
+from jobs.models import SchedulerLease, SchedulerStandby
 from jobs.services.status import scheduler_status
 from jobs.tests.factories import NOON
 
@@ -123,7 +125,7 @@ def test_a_slow_renewal_does_not_stretch_the_trust(monkeypatch):
     leader = keeper("a", clock)
     leader.turn()
 
-    def slow_renew(term: Term, *, ttl_s: float) -> bool:
+    def slow_renew(term: Term, **given: Any) -> bool:
         clock.time += 14
         return True
 
@@ -245,3 +247,58 @@ def test_a_lease_may_be_longer_than_ones_own():
 
 def refuse(*args, **options):
     raise OperationalError("gone away")
+
+
+# ---- what the home page shows of it --------------------------------------------------------------
+
+
+def test_a_renewal_tells_how_late_the_ticks_are_without_a_further_statement(django_assert_num_queries: Any):
+    clock = Steady()
+    leader = LeaseKeeper(
+        holder="a", ttl_s=15, on_lost=lambda: None, clock=clock, lag=lambda: Lag(last_ms=3, worst_ms=250)
+    )
+    leader.turn()
+    assert scheduler_status(now=NOON).tick_lag_ms is None
+
+    with django_assert_num_queries(1):
+        leader.turn()
+
+    status = scheduler_status(now=NOON)
+    assert (status.tick_lag_ms, status.tick_lag_worst_ms) == (3, 250)
+
+
+def test_a_standby_says_now_and_then_that_it_is_there():
+    clock = Steady()
+    first, second = keeper("a", clock), keeper("b", clock)
+    first.turn()
+    second.turn()
+    assert [row.holder for row in lease.standbys()] == ["b"]
+
+    SchedulerStandby.objects.update(seen_at=DatabaseNow(-lease.STANDBY_SEEN_S))
+    second.turn()
+    assert not lease.standbys(), "it has said so a moment ago"
+    clock.time += lease.STANDBY_NOTE_S
+    second.turn()
+    assert [row.holder for row in lease.standbys()] == ["b"]
+
+
+def test_who_leads_or_ends_stands_by_no_more():
+    clock = Steady()
+    first, second, third = keeper("a", clock), keeper("b", clock), keeper("c", clock)
+    for each in (first, second, third):
+        each.turn()
+    expire()
+
+    second.turn()
+    assert [row.holder for row in SchedulerStandby.objects.all()] == ["c"]
+    third._give_up()
+    assert not SchedulerStandby.objects.exists()
+
+
+def test_standbys_that_died_long_ago_are_forgotten():
+    lease.note_standby("dead")
+    SchedulerStandby.objects.update(seen_at=DatabaseNow(-lease.STANDBY_KEPT_S - 1))
+
+    lease.leave_standby("a")
+
+    assert not SchedulerStandby.objects.exists()

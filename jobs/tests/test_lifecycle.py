@@ -444,7 +444,7 @@ def test_delete_costs_the_same_for_any_history(django_assert_max_num_queries: An
     job = JobFactory()
     JobExecution.objects.bulk_create(ExecutionFactory.build(job=job, manual=True) for _ in range(2000))
 
-    with django_assert_max_num_queries(20):
+    with django_assert_max_num_queries(23):
         delete_job(job, by=None, now=NOON)
 
     assert not JobExecution.objects.exists()

@@ -13,6 +13,7 @@ from cronsched.core.db import database_now
 from cronsched.core.errors import InvalidInput, NotFound
 from jobs.choices import ExecutionType, PausedReason, Status, TriggerType
 from jobs.engine.claim import to_delivery
+from jobs.engine.github_tokens import TokenBook
 from jobs.models import Job, JobExecution
 from jobs.services.manual import run_job_now
 from jobs.signals import job_changed
@@ -117,7 +118,8 @@ def test_engine_sends_what_was_given_for_this_run(engine_config: Any) -> None:
     own = {**OTHER, "inputs": {"day": 1}, "github_token": "ghp_other", "ref": "dev", "metadata": {"a": "b"}}
     run = run_job_now(JobFactory(github=True), by=None, now=NOON, overrides=own)
 
-    github = to_delivery(run, token=uuid4(), config=engine_config).github
+    book = TokenBook(engine_config)
+    github = to_delivery(run, token=uuid4(), config=engine_config, book=book).github
 
     assert github is not None
     assert (github.owner, github.repo, github.workflow, github.ref, github.token) == (
@@ -134,7 +136,7 @@ def test_engine_calls_the_url_of_this_run_in_the_place_of_the_jobs_workflow(engi
     overrides = {"target_url": "https://b.example.com/"}
     run = run_job_now(JobFactory(github=True), by=None, now=NOON, overrides=overrides)
 
-    delivery = to_delivery(run, token=uuid4(), config=engine_config)
+    delivery = to_delivery(run, token=uuid4(), config=engine_config, book=TokenBook(engine_config))
 
     assert (delivery.kind, delivery.target_url, delivery.github) == (
         "webhook",
@@ -188,3 +190,16 @@ def test_deleted_job_is_not_found() -> None:
 
     with pytest.raises(NotFound):
         run_job_now(job, by=None, now=NOON)
+
+
+def test_inputs_of_one_run_may_not_be_more_than_github_takes(a_user):
+    job = JobFactory(github=True, metadata={f"input{number}": 1 for number in range(20)})
+
+    with pytest.raises(InvalidInput) as caught:
+        run_job_now(
+            job, by=a_user, now=NOON, overrides={"inputs": {f"more{number}": 1 for number in range(6)}}
+        )
+
+    assert caught.value.details == {
+        "inputs": ["GitHub takes at most 25 inputs for a workflow; these are 26."]
+    }

@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from cronsched.core.db import DatabaseNow
 from jobs.choices import Status
 from jobs.engine import decide, plan, rows
+from jobs.engine.backoff import Backoff
 from jobs.engine.lease import LeaseLost
 from jobs.engine.plan import PlanConflict, Planned, plan_batch, plan_due
 from jobs.models import Job, JobExecution, SchedulerLease
@@ -299,6 +300,35 @@ def test_a_job_that_fails_without_proof_against_it_is_passed_over_and_the_others
     monkeypatch.undo()
     plan_at(NOON)
     assert slots_of(passed) == [(NOON, "queued")]
+
+
+def test_a_job_that_the_database_refuses_is_asked_for_less_and_less_often(
+    term, engine_config, monkeypatch, caplog
+):
+    refused, other = JobFactory(), JobFactory()
+    refuse_rows(monkeypatch, IntegrityError("cannot be null"), of=[refused])
+    backoff, tried = Backoff(), []
+
+    for second in range(300):
+        now = NOON + timedelta(seconds=second)
+        caplog.clear()
+        list(plan_due(now=now, term=term, config=engine_config, backoff=backoff))
+        if any("passed over" in record.message for record in caplog.records):
+            tried.append(second)
+
+    assert tried == [0, 2, 6, 14, 30, 62, 122, 182, 242]
+    assert len(slots_of(other)) == 5, "the others fire all the same"
+    refused.refresh_from_db()
+    assert (refused.is_active, refused.next_run_at) == (True, NOON)
+
+
+def test_a_clock_set_back_holds_no_refused_job_for_longer():
+    backoff, job = Backoff(), JobFactory.build()
+    backoff.refuse([job.pk], now=NOON)
+
+    assert backoff.held(NOON + timedelta(seconds=1)) == {job.pk}
+    assert backoff.held(NOON - timedelta(hours=1)) == set()
+    assert backoff.held(NOON + timedelta(hours=1)) == set()
 
 
 @pytest.mark.parametrize("error", [ProgrammingError("no such column"), TypeError("our own fault")])

@@ -781,3 +781,62 @@ def test_a_leap_second_is_no_second_slot():
     slots = schedule.next_runs("* * * * *", zone=ZoneInfo("UTC"), after=after, count=3)
 
     assert [slot.strftime("%H:%M:%S") for slot in slots] == ["23:59:00", "00:00:00", "00:01:00"]
+
+
+# ---- what pages show: a day of many jobs, and clock changes -----------------------------------------
+
+
+@pytest.mark.parametrize("zone", [TOKYO, BERLIN, NEW_YORK, LORD_HOWE, HAVANA, TROLL], ids=str)
+@pytest.mark.parametrize(
+    "expression",
+    ["* * * * *", "*/7 * * * *", "30 2 * * *", "15 0-3 * * 0", "0 */2 * * *", "5 1 8,25 * 0", "0 0 29 2 *"],
+)
+def test_minutes_between_are_the_slots_that_stepping_finds(zone, expression):
+    for begin in ("2026-03-08T05:17", "2026-03-28T22:00", "2026-04-04T12:30", "2026-10-24T23:59"):
+        first, until = utc(begin), utc(begin) + timedelta(hours=30)
+        stepped = schedule.slots_between(expression, zone=zone, after=first - SECOND, until=until)
+
+        assert list(schedule.minutes_between(expression, zone=zone, first=first, until=until)) == list(
+            stepped
+        )
+
+
+@pytest.mark.parametrize(
+    ("expression", "forward", "back"),
+    [
+        ("30 2 * * *", "at_once", "once"),
+        ("0 */2 * * *", "left_out", "again"),
+        ("*/15 2 * * *", "left_out", "again"),
+        ("*/5 * * * *", "", ""),
+        ("0 9 * * *", "", ""),
+        ("30 2 1 * *", "", ""),
+    ],
+)
+def test_what_a_clock_change_does_to_a_job(expression, forward, back):
+    def change(after: str) -> schedule.ClockChange | None:
+        within = timedelta(days=60)
+        return schedule.next_clock_change(expression, zone=BERLIN, after=utc(after), within=within)
+
+    spring, autumn = change("2026-03-01T00:00"), change("2026-10-01T00:00")
+
+    assert spring == schedule.ClockChange(
+        at=datetime(2026, 3, 29, 3, 0, tzinfo=BERLIN), shift=timedelta(hours=1), effect=forward
+    )
+    assert autumn is not None
+    assert (autumn.shift, autumn.effect) == (timedelta(hours=-1), back)
+    assert autumn.at.isoformat() == "2026-10-25T02:00:00+01:00"
+    assert change("2026-04-01T00:00") is None
+
+
+def test_a_zone_without_clock_changes_has_none():
+    year = timedelta(days=366)
+    assert schedule.next_clock_change("0 9 * * *", zone=TOKYO, after=NOON, within=year) is None
+    assert schedule.next_clock_change("0 9 * * *", zone=ZoneInfo("UTC"), after=NOON, within=year) is None
+
+
+def test_half_an_hour_is_noticed_by_hourly_jobs_too():
+    change = schedule.next_clock_change(
+        "10 * * * *", zone=LORD_HOWE, after=utc("2026-09-20T00:00"), within=timedelta(days=30)
+    )
+    assert change is not None
+    assert (change.shift, change.effect) == (timedelta(minutes=30), "left_out")

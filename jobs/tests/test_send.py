@@ -467,12 +467,6 @@ def test_send_now_waits_for_the_result(http_sink):
     assert (result.started_at, len(http_sink.calls)) == (NOW, 1)
 
 
-def test_send_now_asks_for_trust(http_sink):
-    result = send_now(delivery(http_sink.url()), config=CONFIG, is_trusted=lambda: False)
-
-    assert (result.outcome, http_sink.calls) == (Outcome.NOT_SENT, [])
-
-
 # Open files
 
 

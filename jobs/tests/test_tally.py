@@ -322,7 +322,7 @@ def test_figures_and_pages_are_those_of_the_runs(term: Term, seed: int):
     check_history(seed, term, steps=80)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(min_value=0))
 def test_figures_and_pages_are_those_of_the_runs_for_any_history(term: Term, seed: int):
     with transaction.atomic():
@@ -332,7 +332,7 @@ def test_figures_and_pages_are_those_of_the_runs_for_any_history(term: Term, see
 
 @pytest.mark.slow
 @pytest.mark.databases
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(min_value=0))
 def test_figures_and_pages_are_those_of_the_runs_for_very_many_histories(term: Term, seed: int):
     with transaction.atomic():

@@ -3,7 +3,7 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime, timedelta
 
-from jobs.engine.ticker import JUMP_S, Ticker
+from jobs.engine.ticker import JUMP_S, LAGS_KEPT, Lag, Ticker
 
 
 class Clocks:
@@ -101,3 +101,56 @@ def test_a_tick_that_hangs_does_not_hold_up_the_stop_and_none_follows():
     release.set()
     ticker._timed_tick()
     assert not began.is_set()
+
+
+# ---- how late ticks are ----------------------------------------------------------------------------
+
+
+def tick_at(ticker: Ticker, clocks: Clocks, uptime: float, *, took: float = 0.0) -> None:
+    """One tick that begins then."""
+    clocks.uptime = uptime
+    ticker._tick = lambda: setattr(clocks, "uptime", uptime + took)
+    ticker._timed_tick()
+
+
+def test_the_lag_is_of_the_last_tick_and_the_worst_of_a_minute():
+    clocks = Clocks()
+    ticker = make(clocks, [])
+    assert ticker.lag() is None
+
+    tick_at(ticker, clocks, 50.004)
+    assert ticker.lag() is None, "of the first nobody knows when it was due"
+    for begins in (51.010, 52.250, 53.020):
+        tick_at(ticker, clocks, begins)
+
+    assert ticker.lag() == Lag(last_ms=20, worst_ms=250)
+    for second in range(54, 54 + LAGS_KEPT):
+        tick_at(ticker, clocks, second + 0.005)
+    assert ticker.lag() == Lag(last_ms=5, worst_ms=5)
+
+
+def test_a_tick_that_takes_long_makes_the_next_one_late_once():
+    clocks = Clocks()
+    ticker = make(clocks, [])
+    tick_at(ticker, clocks, 50.0)
+    tick_at(ticker, clocks, 51.0, took=2.5)
+    assert ticker.lag() == Lag(last_ms=1500, worst_ms=1500), "while it waits"
+
+    tick_at(ticker, clocks, 53.5)
+    tick_at(ticker, clocks, 54.0)
+
+    assert ticker.lag() == Lag(last_ms=0, worst_ms=1500)
+
+
+def test_a_clock_that_is_set_is_no_lag():
+    clocks = Clocks()
+    ticker = started(make(clocks, []))
+    tick_at(ticker, clocks, 50.0)
+    tick_at(ticker, clocks, 51.0)
+    clocks.offset += 3600.4
+    ticker.look()
+
+    tick_at(ticker, clocks, 51.6)
+    tick_at(ticker, clocks, 52.6)
+
+    assert ticker.lag() == Lag(last_ms=0, worst_ms=0)

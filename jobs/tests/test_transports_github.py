@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import json
 import socket
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -14,8 +15,8 @@ from cronsched.core.http.client import AddressPolicy, HttpClient, HttpRequest, H
 from cronsched.core.http.faults import Fault
 from cronsched.testing.fake_github import RUN_ID, FakeGitHub, Mode
 from cronsched.testing.http_sink import Reply
-from jobs.engine.messages import Delivery, GitHubTarget, Outcome, Reason, TargetKind
-from jobs.engine.transports import Verdict, github
+from jobs.engine.messages import Delivery, GitHubRunRef, GitHubTarget, Outcome, Reason, TargetKind
+from jobs.engine.transports import Line, Verdict, deliver, github
 from jobs.engine.transports.base import CUT_MARK
 
 # One minute before the reset that the fake's primary limit names.
@@ -61,11 +62,16 @@ def dispatch(fake: FakeGitHub, *, timeout_s: float = 5.0, **changes: Any) -> Ver
     made = delivery(target(**{"api_url": fake.api_url, "token": fake.token} | changes), timeout_s=timeout_s)
 
     async def run() -> Verdict:
-        request = github.build(made, now=NOW, user_agent="cronsched/1 (test)")
-        assert isinstance(request, HttpRequest)
         # The strictest policy: the operator's own GitHub is trusted all the same.
         async with HttpClient(policy=AddressPolicy()) as client:
-            return github.interpret(made, await client.send(request), now=NOW)
+            line = Line(
+                send=client.send,
+                gate=lambda: True,
+                clock=lambda: NOW,
+                started_at=NOW,
+                user_agent="cronsched/1 (test)",
+            )
+            return await deliver(made, line)
 
     return asyncio.run(run())
 
@@ -84,14 +90,14 @@ def test_request_is_exactly_this():
             "User-Agent": "cronsched/1 (test)",
             "X-GitHub-Api-Version": "2022-11-28",
         },
-        body=b'{"ref":"main","inputs":{"env":"prod"}}',
+        body=b'{"ref":"main","inputs":{"env":"prod"},"return_run_details":true}',
         timeout_s=5.0,
         is_trusted=True,
     )
 
 
 def test_inputs_are_there_even_when_there_are_none():
-    assert build(inputs={}).body == b'{"ref":"main","inputs":{}}'
+    assert build(inputs={}).body == b'{"ref":"main","inputs":{},"return_run_details":true}'
 
 
 @pytest.mark.parametrize(
@@ -205,7 +211,11 @@ def test_dispatch_arrives_byte_for_byte(fake_github):
     assert arrived.call.raw.startswith(
         b"POST /repos/acme/site/actions/workflows/deploy.yml/dispatches HTTP/1.1\r\n"
     )
-    assert arrived.call.body == b'{"ref":"main","inputs":{"env":"prod","n":"1"}}'
+    assert arrived.call.json() == {
+        "ref": "main",
+        "inputs": {"env": "prod", "n": "1"},
+        "return_run_details": True,
+    }
     assert arrived.call.headers["x-github-api-version"] == "2022-11-28"
 
 
@@ -216,6 +226,80 @@ def test_run_details_are_success_and_kept(fake_github):
 
     assert (verdict.outcome, verdict.response_status) == (Outcome.SUCCESS, 200)
     assert json.loads(verdict.output)["workflow_run_id"] == RUN_ID
+
+
+def followed(**changes: Any) -> dict[str, Any]:
+    return {"is_followed": True, **changes}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_learned() -> Iterator[None]:
+    """What the process has learned of servers is of one test."""
+    yield
+    github._without_details.clear()
+
+
+def test_a_followed_dispatch_knows_its_run(fake_github):
+    fake_github.mode = Mode.RUN_DETAILS
+
+    verdict = dispatch(fake_github, **followed())
+
+    url = f"https://github.com/acme/site/actions/runs/{RUN_ID}"
+    assert verdict.outcome is Outcome.FOLLOWED
+    assert verdict.github_run == GitHubRunRef(run_id=RUN_ID, html_url=url)
+
+
+def test_a_server_that_does_not_know_the_field_is_asked_without_it_and_remembered(fake_github):
+    fake_github.mode = Mode.OLD_SERVER
+
+    verdicts = [dispatch(fake_github, **followed(correlation_input="id")) for _ in range(2)]
+
+    assert [verdict.outcome for verdict in verdicts] == [Outcome.FOLLOWED] * 2
+    assert ["return_run_details" in call.json() for call in fake_github.sink.calls] == [True, False, False]
+    assert len(fake_github.runs) == 2
+
+
+def test_a_204_without_a_way_to_find_the_run_says_so(fake_github):
+    verdict = dispatch(fake_github, **followed())
+
+    assert verdict.outcome is Outcome.SUCCESS
+    assert verdict.output.startswith("Dispatched, outcome not followed")
+
+
+def test_the_id_goes_into_the_input_that_was_named(fake_github):
+    dispatch(fake_github, **followed(correlation_input="cronsched_id"))
+
+    assert fake_github.dispatches[0].inputs == {"env": "prod", "cronsched_id": str(UUID(int=7))}
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [Mode.ACCEPTED_BAD_GATEWAY, Mode.ACCEPTED_DROPPED, Mode.ACCEPTED_CUT_SHORT, Mode.ERROR, Mode.SILENT],
+)
+@pytest.mark.parametrize(
+    ("correlation_input", "outcome"), [("cronsched_id", Outcome.FOLLOWED), ("", Outcome.FAILED)]
+)
+def test_what_may_have_been_taken_is_looked_for_or_ends_and_is_never_repeated(
+    fake_github, mode, correlation_input, outcome
+):
+    fake_github.mode = mode
+
+    verdict = dispatch(fake_github, timeout_s=0.3, **followed(correlation_input=correlation_input))
+
+    assert (verdict.outcome, verdict.is_retryable) == (outcome, False)
+    assert "may have been started" in verdict.error_message
+    assert verdict.github_run == (GitHubRunRef() if correlation_input else None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["", "[]", "{}", '{"workflow_run_id": "7"}', '{"workflow_run_id": true}', '{"workflow_run_id": -1}'],
+)
+def test_a_200_that_names_no_run_is_taken_for_a_204(body):
+    verdict = interpret(HttpResult(status=200, body=body, was_sent=True), **followed())
+
+    assert verdict.outcome is Outcome.SUCCESS
+    assert "not followed" in verdict.output
 
 
 @pytest.mark.parametrize(

@@ -572,3 +572,52 @@ def test_alert_after_is_a_number_of_failures(value: Any) -> None:
 
 def test_alert_after_is_stored() -> None:
     assert clean(alert_after=3)["alert_after"] == 3
+
+
+# ---- what GitHub takes ------------------------------------------------------------------------
+
+ON_GITHUB = {"target_url": None, "github_repo": "acme/app", "github_workflow_name": "nightly.yml"}
+
+
+@pytest.mark.parametrize("value", [0, -1, 50_401, 1.5, "two", True])
+def test_the_longest_wait_is_a_number_of_minutes(value: Any) -> None:
+    assert list(refusal(follow_timeout_minutes=value).details) == ["follow_timeout_minutes"]
+
+
+@pytest.mark.parametrize("value", ["1st", "with blank", "a.b", "x" * 101, "日本"])
+def test_the_input_for_our_id_has_a_name_that_an_input_may_have(value: str) -> None:
+    assert list(refusal(github_correlation_input=value).details) == ["github_correlation_input"]
+
+
+def test_github_takes_25_inputs() -> None:
+    inputs = {f"input{number}": number for number in range(25)}
+    clean(**ON_GITHUB, metadata={**inputs, "branchDetails": "main"})
+
+    fault = refusal(**ON_GITHUB, metadata={**inputs, "one_more": 1})
+
+    assert fault.details == {"metadata": ["GitHub takes at most 25 inputs for a workflow; these are 26."]}
+
+
+def test_the_input_for_our_id_counts_among_them() -> None:
+    inputs = {f"input{number}": number for number in range(25)}
+
+    assert list(refusal(**ON_GITHUB, metadata=inputs, github_correlation_input="id").details) == ["metadata"]
+    clean(**ON_GITHUB, metadata=inputs, github_correlation_input="input3")
+
+
+def test_github_takes_65535_characters_of_inputs() -> None:
+    room = 65_535 - len('{"a":""}')
+    clean(**ON_GITHUB, metadata={"a": "ä" * room})
+
+    assert "65,536" in refusal(**ON_GITHUB, metadata={"a": "ä" * (room + 1)}).message
+
+
+def test_a_webhook_may_be_given_more() -> None:
+    clean(metadata={f"field{number}": "x" * 3000 for number in range(30)})
+
+
+def test_a_job_that_becomes_one_of_github_is_judged_with_what_it_has() -> None:
+    job = JobFactory(metadata={f"field{number}": 1 for number in range(30)})
+
+    assert list(refusal(job, **ON_GITHUB).details) == ["metadata"]
+    assert clean(job, name="Other") == {"name": "Other"}

@@ -57,7 +57,9 @@ class PreferencesViewSet(ContractViewSet):
     def update_notification_preferences(self, request: Request, pk: str) -> Response:
         """Partial: what is not sent stays."""
         user = self.get_object()
-        return self._answer(update_preferences(user, changes=self.body, now=self.now), "updated")
+        return self._answer(
+            update_preferences(user, changes=self.body, now=self.now, by=self.user), "updated"
+        )
 
     def _answer(self, preferences: NotificationPreferences, done: str) -> Response:
         message = f"Notification preferences {done} successfully"

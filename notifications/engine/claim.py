@@ -8,18 +8,22 @@ then all of it waits for the rest of that minute.
 A claim that ran out (its sender died) is taken again as it is, under the same Message-ID: the server
 may have taken it, so that nothing may be added. After a failure that we know of, more may be; the
 message then gets a new Message-ID.
+
+What cannot be sent is given up with the reason: at once where the server refuses it for good, after a
+day where its channel is down or off. What was gathered into it shares its fate if it is as old, and is
+queued anew if not.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Max, Q, QuerySet
 
 from cronsched.core.db import locked, locked_skipping, retry_conflicts, update_each
 from notifications.facts import event_of, gather
@@ -35,13 +39,20 @@ GATHER_MAX = 1000
 RETRY_FIRST_S = 30.0
 RETRY_MOST_S = 300.0
 RETRY_AFTER_MOST_S = 3600.0
-# At five minutes each: a day.
-MAX_ATTEMPTS = 290
+# Tried, or held back by a channel that is down or off, for so long: given up.
+MAX_AGE = timedelta(days=1)
+# What nobody could even try, because no scheduler ran, is still worth sending after a weekend.
+UNTRIED_MAX_AGE = timedelta(days=7)
+TOO_OLD = "Given up, because it waited too long. {}"
+UNTRIED = "No scheduler has taken it."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """`is_final`: trying again is of no use. `is_down`: nothing else can be sent here now, either."""
+    """`is_final`: trying again is of no use. `is_down`: nothing else can be sent here now, either.
+
+    Neither: this message was refused, and others may go.
+    """
 
     is_sent: bool = False
     error: str = ""
@@ -127,34 +138,93 @@ def record(message: Message, outcome: Outcome, *, now: datetime) -> None:
     attempts = message.attempts + 1
     if outcome.is_sent:
         mine.update(state=MessageState.SENT, sent_at=now, attempts=attempts, last_error="", claim_token=None)
-        return
-    is_given_up = outcome.is_final or attempts >= MAX_ATTEMPTS
-    mine.update(
-        state=MessageState.FAILED if is_given_up else MessageState.QUEUED,
-        next_attempt_at=now + retry_pause(attempts, outcome.retry_after_s),
-        attempts=attempts,
-        last_error=outcome.error,
-        claim_token=None,
-    )
+    elif outcome.is_final:
+        with transaction.atomic():
+            if mine.update(attempts=attempts, claim_token=None):
+                _give_up([(message.pk, outcome.error)], now=now, spared_since=None)
+    else:
+        mine.update(
+            state=MessageState.QUEUED,
+            next_attempt_at=now + retry_pause(attempts, outcome.retry_after_s),
+            attempts=attempts,
+            is_held=outcome.is_down,
+            last_error=outcome.error,
+            claim_token=None,
+        )
 
 
 @retry_conflicts
-def release(messages: Sequence[Message], *, now: datetime, pause_s: float) -> None:
-    """Put claimed messages back as they were: nothing of them was sent."""
+def release(messages: Sequence[Message], *, now: datetime, pause_s: float = 0.0, held_by: str = "") -> None:
+    """Put claimed messages back as they were: nothing of them was sent.
+
+    `held_by` says what is wrong with their channel, where that is the reason.
+    """
+    values: dict[str, Any] = {"last_error": held_by, "is_held": True} if held_by else {}
     Message.objects.filter(
         pk__in=[message.pk for message in messages],
         claim_token__in={message.claim_token for message in messages},
         state=MessageState.SENDING,
-    ).update(state=MessageState.QUEUED, claim_token=None, next_attempt_at=now + timedelta(seconds=pause_s))
+    ).update(
+        state=MessageState.QUEUED,
+        claim_token=None,
+        next_attempt_at=now + timedelta(seconds=pause_s),
+        **values,
+    )
 
 
 @retry_conflicts
 def wake(channel: Channel, *, now: datetime) -> int:
-    """The server answers again: what failed before goes now. The count."""
-    waiting = Message.objects.filter(
-        channel=channel, state=MessageState.QUEUED, attempts__gt=0, next_attempt_at__gt=now
+    """The channel answers again, or was set anew: what it held back goes now. The count.
+
+    What was refused for itself keeps its own pause.
+    """
+    held = Message.objects.filter(channel=channel, state=MessageState.QUEUED, is_held=True)
+    return int(held.update(next_attempt_at=now, is_held=False))
+
+
+def give_up_old(*, now: datetime, off: Mapping[Channel, str]) -> int:
+    """Give up what has waited too long. The count. `off`: channels that are switched off, and in which
+    words that is said."""
+    queued = Message.objects.filter(channel__in=Channel.values, state=MessageState.QUEUED)
+    was_tried = Q(attempts__gt=0) | Q(is_held=True) | Q(channel__in=list(off))
+    old = queued.filter(Q(queued_at__lte=now - MAX_AGE) & was_tried | Q(queued_at__lte=now - UNTRIED_MAX_AGE))
+    total = 0
+    while count := _give_up_page(old, off, now):
+        total += count
+    return total
+
+
+@retry_conflicts
+def _give_up_page(old: QuerySet[Message], off: Mapping[Channel, str], now: datetime) -> int:
+    with transaction.atomic():
+        page = locked_skipping(old.order_by("queued_at"))[:PAGE]
+        rows = [
+            (pk, TOO_OLD.format(error or off.get(Channel(channel)) or UNTRIED))
+            for pk, channel, error in page.values_list("pk", "channel", "last_error")
+        ]
+        _give_up(rows, now=now, spared_since=now - MAX_AGE)
+    return len(rows)
+
+
+def _give_up(heads: Sequence[tuple[Any, str]], *, now: datetime, spared_since: datetime | None) -> None:
+    """End these messages with their errors, and what was gathered into them; of the latter, what was
+    queued after `spared_since` is queued anew instead."""
+    errors = dict(heads)
+    update_each(
+        Message,
+        ("state", "last_error"),
+        ("id",),
+        [(MessageState.FAILED, error, pk) for pk, error in errors.items()],
     )
-    return int(waiting.update(next_attempt_at=now))
+    merged = locked(Message.objects.filter(merged_into__in=errors, state=MessageState.MERGED).order_by("pk"))
+    ended, again = [], []
+    for pk, head, queued_at in merged.values_list("pk", "merged_into", "queued_at"):
+        if spared_since is not None and queued_at > spared_since:
+            again.append((MessageState.QUEUED, now, None, pk))
+        else:
+            ended.append((MessageState.FAILED, errors[head], pk))
+    update_each(Message, ("state", "last_error"), ("id",), ended)
+    update_each(Message, ("state", "next_attempt_at", "merged_into"), ("id",), again)
 
 
 def retry_pause(attempts: int, retry_after_s: float | None) -> timedelta:

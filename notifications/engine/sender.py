@@ -35,7 +35,7 @@ BATCH_TIME_S = CLAIM_LEASE.total_seconds() / 2
 
 
 class Transport(Protocol):
-    """Sends messages of one channel; entered for a batch. `send` returns an outcome, and never raises."""
+    """Sends messages of one channel; entered for a batch. What `send` raises is the message's own fault."""
 
     def send(self, message: Message) -> Outcome: ...
 
@@ -108,19 +108,23 @@ class Sender:
         with self._open_transport() as transport:
             for position, message in enumerate(messages):
                 if self._stopping.is_set() or time.monotonic() > until:
-                    release(messages[position:], now=self._now(), pause_s=0)
+                    release(messages[position:], now=self._now())
                     return
                 outcome = self._send(transport, message)
                 self._record(message, outcome, until)
                 self._note(outcome)
                 if outcome.is_down:
-                    release(messages[position + 1 :], now=self._now(), pause_s=self.pause_s)
+                    rest = messages[position + 1 :]
+                    release(rest, now=self._now(), pause_s=self.pause_s, held_by=outcome.error)
                     return
 
     def _send(self, transport: Transport, message: Message) -> Outcome:
         """A message that breaks its own sending is given up with its error, and holds up no other."""
         try:
             return transport.send(message)
+        except DatabaseFault:
+            # Not the message's fault: its claim runs out, and it is sent then.
+            raise
         except Exception as error:
             logger.exception("messages: one cannot be sent channel=%s message=%s", self.channel, message.pk)
             return Outcome(error=f"It could not be built: {type(error).__name__}.", is_final=True)

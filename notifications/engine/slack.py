@@ -9,27 +9,31 @@ import asyncio
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, groupby
 from types import TracebackType
 from typing import Any, Final, Self
 
 from django.conf import settings
 
-from cronsched.core.http.client import Fault, HttpClient, HttpRequest, HttpResult
+from cronsched.core.http.client import HttpClient, HttpRequest, HttpResult
 from jobs.engine.send import USER_AGENT
 from jobs.services.fields import address_policy
 from notifications.engine.claim import Outcome
-from notifications.engine.words import context_of, end_date_url
+from notifications.engine.words import admin_url, context_of, end_date_url, one_line
 from notifications.models import Event, Message
 from notifications.services.slack_settings import get_slack_settings, readable_webhook_url
 
 TIMEOUT_S: Final = 10.0
-# Slack's own limits: 150 characters in a header, 3,000 in a section, 50 blocks.
+# Slack's own limits: 150 characters in a header, 3,000 in a section, 50 blocks, and, written nowhere,
+# some 12,000 in all of them (beyond that: `msg_blocks_too_long`).
 HEADER_MAX: Final = 150
 SECTION_MAX: Final = 2900
+TEXT_MAX: Final = 9_000
 LISTED_MAX: Final = 50
-# Jobs of one team in the weekly reminder: what fits a section.
-TEAM_MAX: Final = 15
+# How many jobs of each team the weekly reminder names: the largest number with which all teams fit.
+TEAM_SIZES: Final = (15, 8, 4, 2, 1, 0)
 _MENTION: Final = re.compile(
     r"<(?:!subteam\^[A-Z0-9]+|@[UW][A-Z0-9]+|!(?:here|channel|everyone))(?:\|[^<>]*)?>"
 )
@@ -39,7 +43,13 @@ _ICONS: Final[Mapping[str, str]] = {
     Event.RUN_MISSED: ":large_orange_circle:",
     Event.JOB_RECOVERED: ":large_green_circle:",
 }
-_FINAL_STATUSES: Final = frozenset({400, 403, 404, 410})
+# Of the answers with 400, those that speak of the webhook or the channel, not of the message.
+_NOT_THE_MESSAGE: Final = frozenset(
+    {"no_service", "no_active_hooks", "no_team", "invalid_token", "channel_not_found", "channel_is_archived"}
+)
+# After an "@" that would begin a name: seen by nobody, and no name to Slack.
+_NAME: Final = re.compile(r"(?<!\w)@(?=\w)")
+_WORD_JOINER: Final = "\u2060"
 
 
 class SlackTransport:
@@ -58,7 +68,7 @@ class SlackTransport:
 
     def send(self, message: Message) -> Outcome:
         if not self._url:
-            return Outcome(error="Slack is off, or its webhook URL cannot be read.", is_final=True)
+            return Outcome(error="Slack is off, or its webhook URL cannot be read.", is_down=True)
         return judge(post(self._url, build_post(message, channel=self._channel)))
 
 
@@ -82,35 +92,44 @@ def post(url: str, body: Mapping[str, Any]) -> HttpResult:
 
 
 def judge(result: HttpResult) -> Outcome:
-    """What Slack's answer means. Its refusals (`no_service`, `invalid_blocks`) come as text."""
+    """What Slack's answer means. Its refusals (`no_service`, `invalid_blocks`) come as text.
+
+    Only a message that Slack cannot read is given up. A webhook that was revoked, or that our address
+    guard refuses, is somebody's to mend: until then all messages wait.
+    """
     if result.error is not None:
-        is_final = result.error in {Fault.BLOCKED_ADDRESS, Fault.CONFIGURATION}
-        return Outcome(error=result.message, is_final=is_final, is_down=not is_final)
+        return Outcome(error=result.message, is_down=True)
     status = result.status or 0
     if 200 <= status < 300:
         return Outcome(is_sent=True)
-    error = f"Slack answered {status}: {result.body[:200].strip()}"
-    if status in _FINAL_STATUSES:
+    said = result.body[:200].strip()
+    error = f"Slack answered {status}: {said}"
+    if status == 400 and said not in _NOT_THE_MESSAGE:
         return Outcome(error=error, is_final=True)
     return Outcome(error=error, is_down=True, retry_after_s=_seconds(result.headers.get("retry-after")))
 
 
 def build_post(message: Message, *, channel: str = "") -> dict[str, Any]:
-    """The JSON for an incoming webhook; `text` is what notifications and screen readers say."""
+    """The JSON for an incoming webhook; `text` is what notifications and screen readers say.
+
+    `link_names` makes Slack find people in `@name`; only in the section of the teams' handles, because
+    every other text is `verbatim` and has its names broken: see `escape`.
+    """
     context = context_of(message)
-    mentions = " ".join(dict.fromkeys(mention(handle) for handle in context.get("handles", ())))
+    handles = dict.fromkeys(mention(handle) for handle in context["handles"])
+    mentions = " ".join(_within(SECTION_MAX, list(handles)))
     blocks = [_header(context["title"])]
-    if mentions:
-        blocks.append(_section(mentions))
-    if message.event == Event.END_DATE_REMINDER:
-        blocks += [_section(_team_text(team)) for team in context["teams"][: LISTED_MAX - 2]]
-    elif message.event == Event.SUMMARY:
-        blocks += _summary(context)
-    else:
-        blocks.append(_section(_fact_text(context["fact"])))
+    blocks += [_mentions(mentions)] if mentions else []
+    blocks += [_section(chunk) for chunk in _chunks(_body(message, context))]
     fallback = f"{escape(context['title'])} {mentions}".strip()
     body = {"text": fallback, "blocks": blocks, "link_names": True}
     return body | ({"channel": channel} if channel else {})
+
+
+def _body(message: Message, context: Mapping[str, Any]) -> list[str]:
+    if message.event == Event.END_DATE_REMINDER:
+        return _reminder(context["teams"])
+    return _summary(context) if message.event == Event.SUMMARY else _fact_lines(context["fact"])
 
 
 def build_test(*, by: str, channel: str = "") -> dict[str, Any]:
@@ -129,49 +148,68 @@ def mention(handle: str) -> str:
         return f"<@{handle}>"
     name = handle if handle.startswith(("@", "#", "<")) else f"@{handle}"
     # Names are resolved by `link_names`.
-    return _EVERYBODY.get(name.lower()) or escape(name)
+    return _EVERYBODY.get(name.lower()) or _without_controls(name)
 
 
 def escape(text: str) -> str:
-    """Slack's three control characters, so that no job's name becomes a link or a mention."""
+    """Slack's three control characters, and the beginning of names: no job's name and no receiver's
+    answer becomes a link, a mention, or a call to @channel."""
+    return _without_controls(_NAME.sub(f"@{_WORD_JOINER}", text))
+
+
+def _without_controls(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _summary(context: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _summary(context: Mapping[str, Any]) -> list[str]:
     facts = context["facts"]
-    lines = [_line(fact) for fact in facts[:LISTED_MAX]]
+    lines = _within(TEXT_MAX, [_summary_line(fact) for fact in facts[:LISTED_MAX]])
     more = len(facts) - len(lines) + context["more"]
-    if more > 0:
-        lines.append(f"… and {more:,} more: <{context['history_url']}|all runs>")
-    return [_section(chunk) for chunk in _chunks(lines)]
+    return [*lines, f"… and {more:,} more: <{context['history_url']}|all runs>"] if more > 0 else lines
 
 
 def _line(fact: Mapping[str, Any]) -> str:
     icon = _ICONS.get(fact["event"], ":white_circle:")
     url = fact["run_url"] or fact["job_url"]
-    error = f": {escape(_short(fact['error'], 120))}" if fact.get("error") else ""
-    return f"{icon} <{url}|{_label(fact['job'])}> {fact['verb']}{error}"
+    return f"{icon} <{url}|{_label(fact['job'])}> {fact['verb']}"
 
 
-def _fact_text(fact: Mapping[str, Any]) -> str:
-    lines = [_line({**fact, "error": ""})]
-    lines += [f"*{label}:* {escape(_short(str(value), 500))}" for label, value in fact["rows"]]
+def _summary_line(fact: Mapping[str, Any]) -> str:
+    return f"{_line(fact)} · {_cut(' · '.join(fact['details']), 300)}"
+
+
+def _fact_lines(fact: Mapping[str, Any]) -> list[str]:
+    lines = [_line(fact)]
+    lines += [f"*{label}:* {_cut(str(value), 1000)}" for label, value in fact["rows"]]
     if fact.get("answer"):
-        lines.append(f"```{escape(fact['answer'].replace('```', '´´´'))}```")
+        lines.append(f"```{_cut(fact['answer'].replace('```', '´´´'), SECTION_MAX - 6)}```")
     lines.append(f"<{fact['frontend_url']}|open in the frontend>")
-    return "\n".join(lines)
+    return lines
 
 
-def _team_text(team: Mapping[str, Any]) -> str:
-    head = f"*{escape(team['team'])}* {mention(team['handle']) if team['handle'] else ''}".strip()
-    jobs = [
-        f"• <{end_date_url(job['job_id'])}|{_label(job['job'])}>"
-        f" ends {job['end_date']} ({escape(job['owner'] or 'nobody')})"
-        for job in team["jobs"]
-    ]
-    shown = jobs[:TEAM_MAX]
-    more = [f"… and {len(jobs) - len(shown):,} more"] if len(jobs) > len(shown) else []
-    return "\n".join([head, *shown, *more])
+def _reminder(teams: Sequence[Mapping[str, Any]]) -> list[str]:
+    """All teams with as many of their jobs as fit; every team is mentioned, however many there are."""
+    for size in TEAM_SIZES:
+        lines = [line for team in teams for line in ("", *_team_lines(team, size))][1:]
+        if len("\n".join(lines)) <= TEXT_MAX:
+            return lines
+    lines = _within(TEXT_MAX, [line for line in lines if line])
+    more = len(teams) - len(lines)
+    return [*lines, f"… and {more:,} more teams: <{admin_url('jobs_job_changelist')}|all jobs>"]
+
+
+def _team_lines(team: Mapping[str, Any], size: int) -> list[str]:
+    """The team, its owners, and under each of them their jobs."""
+    jobs = team["jobs"]
+    lines = [f"*{_label(team['team'])}*: {len(jobs):,} job{'' if len(jobs) == 1 else 's'}"]
+    for owner, owned in groupby(jobs[:size], key=lambda job: job["owner"]):
+        lines.append(f"{escape(owner) or 'nobody'}:")
+        lines += [
+            f"• <{end_date_url(job['job_id'])}|{_label(job['job'])}> ends {job['end_date']}" for job in owned
+        ]
+    if 0 < size < len(jobs):
+        lines.append(f"… and {len(jobs) - size:,} more")
+    return lines
 
 
 def _header(text: str) -> dict[str, Any]:
@@ -182,11 +220,15 @@ def _header(text: str) -> dict[str, Any]:
 
 
 def _section(text: str) -> dict[str, Any]:
-    return {"type": "section", "text": {"type": "mrkdwn", "text": _short(text, SECTION_MAX)}}
+    return {"type": "section", "text": {"type": "mrkdwn", "text": text, "verbatim": True}}
+
+
+def _mentions(text: str) -> dict[str, Any]:
+    return {"type": "section", "text": {"type": "mrkdwn", "text": text}}
 
 
 def _chunks(lines: Iterable[str]) -> list[str]:
-    """The lines in texts that each fit a section."""
+    """The lines in texts that each fit a section; no line is cut."""
     chunks: list[str] = []
     for line in lines:
         if chunks and len(chunks[-1]) + len(line) < SECTION_MAX:
@@ -196,9 +238,24 @@ def _chunks(lines: Iterable[str]) -> list[str]:
     return chunks
 
 
+def _within(longest: int, lines: Sequence[str]) -> list[str]:
+    """As many of the first lines as fit."""
+    ends = accumulate(len(line) + 1 for line in lines)
+    return [line for line, end in zip(lines, ends, strict=True) if end <= longest]
+
+
+def _cut(text: str, longest: int) -> str:
+    """Escaped, and cut where the escaped text would be longer; never within an escape."""
+    whole = escape(text)
+    if len(whole) <= longest:
+        return whole
+    too_long = bisect_left(range(len(text)), longest, key=lambda size: len(escape(text[:size])))
+    return escape(text[: too_long - 1]) + "…"
+
+
 def _label(text: str) -> str:
     """The words of a link, which end at a bar."""
-    return escape(_short(text, 120)).replace("|", "¦")
+    return escape(_short(one_line(text), 120)).replace("|", "¦")
 
 
 def _short(text: str, longest: int) -> str:

@@ -65,6 +65,7 @@ def context_of(message: Message) -> dict[str, Any]:
         **payload,
         **lists,
         "title": title_of(message),
+        "handles": payload.get("handles", ()),
         "facts": facts,
         "fact": facts[0] if facts else None,
         "more": sum(payload.get("counts", {}).values()) - shown,
@@ -91,6 +92,7 @@ def with_links(fact: Mapping[str, Any]) -> dict[str, Any]:
         **fact,
         "verb": VERBS[fact["event"]],
         "rows": rows_of(fact),
+        "details": details_of(fact),
         "is_again": _is_again(fact),
         "job_url": admin_url("jobs_job_change", job_id),
         "run_url": admin_url("jobs_jobexecution_change", run_id) if run_id else "",
@@ -103,6 +105,7 @@ def rows_of(fact: Mapping[str, Any]) -> list[tuple[str, Any]]:
     is_run = "execution_id" in fact
     rows = [
         ("Slot", (fact.get("slot") or "run by hand") if is_run else ""),
+        ("Ended", fact.get("ended")),
         ("Missed", f"{fact['missed_count']} slots" if fact.get("missed_count", 0) > 1 else ""),
         ("Answer", fact.get("response_status")),
         ("Reason", fact.get("error")),
@@ -115,6 +118,16 @@ def rows_of(fact: Mapping[str, Any]) -> list[tuple[str, Any]]:
         ("Team", fact["team"] or "none"),
     ]
     return [(label, value) for label, value in rows if value]
+
+
+def details_of(fact: Mapping[str, Any]) -> list[str]:
+    """The same in short, for a line among others."""
+    owner = f"owner {fact['owner']}" if fact.get("owner") else "no owner"
+    return [part for part in (fact.get("slot"), _cut(one_line(fact.get("error") or ""), 160), owner) if part]
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def end_date_url(job_id: str) -> str:

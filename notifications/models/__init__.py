@@ -12,6 +12,7 @@ from notifications.models.outbox import (
     MessageQuerySet,
     MessageState,
     Occasion,
+    UntoldChange,
 )
 from notifications.models.wishes import EmailOptOut, NotificationPreferences, SlackSettings
 
@@ -30,4 +31,5 @@ __all__ = [
     "NotificationType",
     "Occasion",
     "SlackSettings",
+    "UntoldChange",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -71,6 +72,10 @@ class Message(models.Model):
     next_attempt_at = models.DateTimeField(_("next attempt"))
     claim_token = models.UUIDField(null=True, editable=False)
     last_error = models.TextField(_("last error"), blank=True, default="")
+    # Since when it waits to be sent: what waits too long is given up.
+    queued_at = models.DateTimeField()
+    # It waits for its channel, not for itself: it goes as soon as the channel answers.
+    is_held = models.BooleanField(default=False)
     # The left part of the Message-ID: the same on every attempt with the same content.
     message_id = KeyField(max_length=64, editable=False)
     merged_into = models.UUIDField(null=True, editable=False)
@@ -90,6 +95,8 @@ class Message(models.Model):
             models.Index(fields=["group_key", "state", "sent_at"], name="message_group"),
             # The list, and pruning.
             models.Index(fields=["-created_at", "-id"], name="message_newest"),
+            # What was told in one that is given up.
+            models.Index(fields=["merged_into"], name="message_merged"),
         )
 
     def __str__(self) -> str:
@@ -97,14 +104,16 @@ class Message(models.Model):
 
 
 class JobAlert(models.Model):
-    """A job whose trouble was told, until it recovers: what was told when, and to whom."""
+    """What was told of a job's trouble, by which channel and when; of failures until it recovers."""
 
     job = models.OneToOneField("jobs.Job", on_delete=models.CASCADE, primary_key=True, related_name="+")
-    failed_told_at = models.DateTimeField(null=True)
-    missed_told_at = models.DateTimeField(null=True)
-    # Who hears of the recovery.
-    emails = models.JSONField(default=list)
-    slack = models.BooleanField(default=False)
+    failed_mail_at = models.DateTimeField(null=True)
+    failed_slack_at = models.DateTimeField(null=True)
+    missed_mail_at = models.DateTimeField(null=True)
+    missed_slack_at = models.DateTimeField(null=True)
+    # Who heard of the failure by mail: address -> the id of the user who owned the job, "" for an
+    # address that the job lists.
+    readers = models.JSONField(default=dict)
 
     class Meta:
         verbose_name = _("told trouble")
@@ -112,6 +121,25 @@ class JobAlert(models.Model):
 
     def __str__(self) -> str:
         return str(self.pk)
+
+
+class UntoldChange(models.Model):
+    """A job that fires no more, of which the handlers failed to tell: swept up later."""
+
+    job: Any = models.ForeignKey("jobs.Job", on_delete=models.CASCADE, related_name="+")
+    # "expired", "broken" or "disabled", and by whom: see jobs.signals.
+    action = KeyField(max_length=10)
+    by: Any = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, null=True, related_name="+"
+    )
+    since = models.DateTimeField()
+    attempts = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        ordering = ("since", "id")
+
+    def __str__(self) -> str:
+        return f"{self.job_id} {self.action}"
 
 
 class Occasion(models.Model):

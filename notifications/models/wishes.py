@@ -55,7 +55,7 @@ class EmailOptOut(models.Model):
     For addresses that jobs list: nobody's preferences speak for those.
     """
 
-    address_key = KeyField(max_length=360)
+    address_key = KeyField(_("address"), max_length=360)
     topic = KeyField(max_length=40)
     created_at = models.DateTimeField(_("created"))
 

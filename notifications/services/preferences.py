@@ -8,6 +8,8 @@ from typing import Any
 
 from django.db import transaction
 
+from accounts import audit
+from accounts.choices import AuditKind
 from cronsched.core.db import locked, retry_conflicts
 from cronsched.core.errors import InvalidInput
 from notifications.models import EmailOptOut, NotificationPreferences
@@ -29,8 +31,13 @@ def get_preferences(user: Any) -> NotificationPreferences:
 
 @retry_conflicts
 @transaction.atomic
-def update_preferences(user: Any, *, changes: Mapping[str, Any], now: datetime) -> NotificationPreferences:
-    """Change the given wishes; unknown keys are ignored, and nothing but those is refused."""
+def update_preferences(
+    user: Any, *, changes: Mapping[str, Any], now: datetime, by: Any = None, via: str = "api"
+) -> NotificationPreferences:
+    """Change the given wishes; unknown keys are ignored, and nothing but those is refused.
+
+    `by` is left out where it is the user themself.
+    """
     known = {name: changes[name] for name in PREFERENCES if name in changes}
     if not known:
         raise InvalidInput(
@@ -41,10 +48,26 @@ def update_preferences(user: Any, *, changes: Mapping[str, Any], now: datetime) 
         raise InvalidInput(f"{next(iter(wrong))} must be true or false.", details=wrong)
     stored = NotificationPreferences.objects.filter(pk=get_preferences(user).pk)
     row: NotificationPreferences = locked(stored).get()
+    differing = {name: (old, new) for name, new in known.items() if (old := getattr(row, name)) != new}
     for name, value in known.items():
         setattr(row, name, value)
     row.save(update_fields=[*known, "updated_at"])
+    if differing:
+        _record(user, differing, by=by or user, now=now, via=via)
     # Who asks for it again is not unsubscribed any more.
     wanted = [name for name, value in known.items() if value]
     EmailOptOut.objects.filter(address_key=user.email_key, topic__in=wanted).delete()
     return row
+
+
+def _record(user: Any, changes: audit.Changes, *, by: Any, now: datetime, via: str) -> None:
+    audit.record(
+        kind=AuditKind.PREFERENCES,
+        object_id=user.pk,
+        name=user.username,
+        action="updated",
+        changes=changes,
+        by=by,
+        now=now,
+        via=via,
+    )

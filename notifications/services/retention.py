@@ -10,15 +10,18 @@ from cronsched.core.db import let_others_write, retry_conflicts
 from notifications.models import OPEN, Message, Notification, Occasion
 
 BATCH = 1000
+# What keeps a weekly report from coming twice must outlive its week.
+OCCASION_DAYS_MIN = 14
 
 
 def prune_messages(*, now: datetime, days: int) -> Iterator[int]:
     """Delete notices, ended messages and what was noted as told, older than `days`; yields counts."""
     limit = now - timedelta(days=days)
+    occasion_limit = now - timedelta(days=max(days, OCCASION_DAYS_MIN))
     for rows in (
         Notification.objects.filter(created_at__lt=limit),
         Message.objects.filter(created_at__lt=limit).exclude(state__in=OPEN),
-        Occasion.objects.filter(created_at__lt=limit),
+        Occasion.objects.filter(created_at__lt=occasion_limit),
     ):
         while count := _delete_batch(rows):
             yield count

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.db import transaction
 
+from accounts import audit
+from accounts.choices import AuditKind
 from cronsched.core import crypto
 from cronsched.core.db import locked, retry_conflicts
 from cronsched.core.errors import InvalidInput
@@ -57,7 +59,9 @@ def masked_webhook_url(row: SlackSettings) -> str:
 
 
 @retry_conflicts
-def update_slack_settings(*, data: Mapping[str, Any], by: Any, now: datetime) -> SlackSettings:
+def update_slack_settings(
+    *, data: Mapping[str, Any], by: Any, now: datetime, via: str = "api"
+) -> SlackSettings:
     """Change the given fields. Texts are trimmed, "" and None clear; a masked URL keeps the stored one."""
     if not any(name in data for name in SLACK_FIELDS):
         raise InvalidInput(
@@ -83,7 +87,7 @@ def update_slack_settings(*, data: Mapping[str, Any], by: Any, now: datetime) ->
             )
         row.updated_at = now
         row.save()
-        _tell(row, before, by, now)
+        _tell(row, before, by, now, via)
     return row
 
 
@@ -92,10 +96,20 @@ def _shown(row: SlackSettings) -> dict[str, Any]:
     return {"is_enabled": row.is_enabled, "webhook_url": masked_webhook_url(row), "channel": row.channel}
 
 
-def _tell(row: SlackSettings, before: Mapping[str, Any], by: Any, now: datetime) -> None:
+def _tell(row: SlackSettings, before: Mapping[str, Any], by: Any, now: datetime, via: str) -> None:
     after = _shown(row)
     changes = {name: (before[name], after[name]) for name in after if before[name] != after[name]}
     if changes:
+        audit.record(
+            kind=AuditKind.SLACK,
+            object_id=row.pk,
+            name=str(row),
+            action="updated",
+            changes=changes,
+            by=by,
+            now=now,
+            via=via,
+        )
         tell(
             slack_changed,
             what="slack_changed",

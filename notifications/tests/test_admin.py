@@ -101,7 +101,7 @@ def test_saving_the_masked_url_keeps_the_stored_one(admin_site, slack):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"is_enabled": "on"}, "webhook_url is required when Slack is enabled."),
+        ({"is_enabled": "on"}, "Webhook URL is required when Slack is enabled."),
         ({"webhook_url": "http://hooks.slack.com/x"}, "https://"),
         ({"webhook_url": "https://127.0.0.1/x"}, "not public"),
         ({"webhook_url": "https://user:pw@hooks.slack.com/x"}, "user name or a password"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from jobs.engine.tell import tell_finished
 from jobs.models import Job
 from jobs.signals import job_changed
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
+from notifications.facts import local_text
 from notifications.models import EmailOptOut, JobAlert, Message, Notification, NotificationPreferences
 from notifications.services.preferences import update_preferences
 from notifications.services.slack_settings import update_slack_settings
@@ -195,12 +196,119 @@ def test_missed_runs_have_a_day_of_their_own_and_no_recovery():
     for status in ("missed", "missed", "failed"):
         end(job, status)
     assert Counter(event for event, _ in told()) == {"run_missed": 2, "run_failed": 2}
-    JobAlert.objects.update(failed_told_at=None)
+    JobAlert.objects.update(failed_mail_at=None, failed_slack_at=None)
 
     end(job, "success")
 
     assert told() == []
+
+
+def test_a_success_does_not_make_the_next_missed_run_news():
+    job = make_job()
+    heard = []
+    for hours, status in ((0, "missed"), (1, "failed"), (2, "success"), (3, "missed"), (24, "missed")):
+        end(job, status, now=NOON + hours * HOUR)
+        heard.append([event for event, to in told() if to == "slack"])
+
+    assert heard == [["run_missed"], ["run_failed"], ["job_recovered"], [], ["run_missed"]]
+
+
+def test_nothing_is_kept_of_trouble_that_is_over():
+    job = make_job()
+    end(job, "missed")
+    end(job, "failed")
+    end(job, "success", now=NOON + 25 * HOUR)
+
     assert not JobAlert.objects.exists()
+
+
+@pytest.mark.parametrize("status", ["failed", "missed"])
+def test_a_channel_that_is_switched_on_later_hears_of_the_next(status):
+    job = make_job()
+    update_slack_settings(data={"is_enabled": False}, by=None, now=NOON)
+    end(job, status)
+    update_slack_settings(data={"is_enabled": True}, by=None, now=NOON)
+    assert told() == [(f"run_{status}", "owner@example.com")]
+
+    end(job, status, now=NOON + HOUR)
+    assert told() == [(f"run_{status}", "slack")]
+    end(job, status, now=NOON + 24 * HOUR)
+    assert told() == [(f"run_{status}", "owner@example.com")]
+    end(job, status, now=NOON + 25 * HOUR)
+    assert told() == [(f"run_{status}", "slack")]
+
+
+def test_mail_that_is_switched_on_later_hears_of_the_next():
+    job = make_job(enable_email_notifications=False)
+    end(job, "failed")
+    job.enable_email_notifications = True
+    assert told() == [("run_failed", "slack")]
+
+    end(job, "failed", now=NOON + HOUR)
+
+    assert told() == [("run_failed", "owner@example.com")]
+
+
+@pytest.mark.parametrize("fate", ["deactivated", "deleted", "unwilling", "unsubscribed"])
+def test_a_recovery_spares_an_owner_who_is_gone_or_wants_none(fate):
+    job = make_job(notification_emails=["ops@example.com"])
+    owner = job.created_by
+    end(job, "failed")
+    told()
+
+    if fate == "deactivated":
+        owner.is_active = False
+        owner.save()
+    elif fate == "deleted":
+        owner.delete()
+        job.refresh_from_db()
+    elif fate == "unwilling":
+        update_preferences(owner, changes={"email_on_job_failure": False}, now=NOON)
+    else:
+        EmailOptOut.objects.create(
+            address_key="owner@example.com", topic="email_on_job_failure", created_at=NOON
+        )
+    end(job, "success")
+
+    assert told() == [("job_recovered", "ops@example.com"), ("job_recovered", "slack")]
+
+
+def test_a_recovery_finds_who_was_told_where_they_are_now():
+    job = make_job()
+    earlier = job.created_by
+    end(job, "failed")
+    told()
+    earlier.email = "moved@example.com"
+    earlier.save()
+    job.created_by = UserFactory()
+    job.save()
+
+    end(job, "success")
+
+    assert told() == [("job_recovered", "moved@example.com"), ("job_recovered", "slack")]
+
+
+def test_an_address_that_is_not_listed_any_more_may_unsubscribe_from_the_recovery():
+    job = make_job(notification_emails=["ops@example.com"])
+    end(job, "failed")
+    told()
+    job.notification_emails = []
+    EmailOptOut.objects.create(address_key="ops@example.com", topic="email_on_job_failure", created_at=NOON)
+
+    end(job, "success")
+
+    assert ("job_recovered", "ops@example.com") not in told()
+
+
+def test_a_recovery_is_not_mailed_where_the_job_sends_no_mail_any_more():
+    job = make_job()
+    end(job, "failed")
+    told()
+    job.enable_email_notifications = False
+
+    end(job, "success")
+
+    assert told() == [("job_recovered", "slack")]
 
 
 def test_runs_of_one_batch_count_in_the_order_they_ended():
@@ -236,7 +344,7 @@ def test_a_fact_names_what_a_person_on_call_needs():
     tell_finished([run], now=NOON)
 
     (fact,) = Message.objects.get(recipient="").payload["facts"]
-    assert fact["slot"] == "2026-03-10 13:00 (Europe/Berlin)"
+    assert fact["slot"] == "2026-03-10 13:00 +01:00 (Europe/Berlin)"
     assert (fact["response_status"], fact["error"], fact["in_a_row"]) == (500, "Boom.", 4)
     assert fact["answer"].splitlines() == [f"line {number}" for number in range(8)]
     assert (fact["owner"], fact["team"], fact["handle"]) == ("owner", "Ops", "@ops")
@@ -259,6 +367,14 @@ def test_a_batch_is_one_row_for_each_recipient():
         assert message.payload["handles"] == ["@team"]
 
 
+def test_the_hour_that_comes_twice_is_told_apart():
+    job = JobFactory(timezone="Europe/Berlin")
+    first = datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+
+    assert local_text(first, job) == "2026-10-25 02:30 +02:00 (Europe/Berlin)"
+    assert local_text(first + HOUR, job) == "2026-10-25 02:30 +01:00 (Europe/Berlin)"
+
+
 @pytest.mark.parametrize("status", ["failed", "missed", "success"])
 def test_statements_do_not_grow_with_the_batch(status):
     def statements(count: int) -> int:
@@ -266,7 +382,7 @@ def test_statements_do_not_grow_with_the_batch(status):
         for _ in range(count):
             job = JobFactory(enable_email_notifications=True, notify_on_success=True)
             NotificationPreferences.objects.create(user=job.created_by)
-            JobAlert.objects.create(job=job, failed_told_at=NOON - 25 * HOUR)
+            JobAlert.objects.create(job=job, failed_mail_at=NOON - 25 * HOUR)
             ExecutionFactory(job=job, status=status)
         runs = list(Job.objects.none())
         for job in Job.objects.only("id", "name", "timezone"):

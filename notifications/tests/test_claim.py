@@ -12,14 +12,15 @@ from django.test.utils import CaptureQueriesContext
 
 from jobs.tests.factories import NOON
 from notifications.engine import claim as outbox
-from notifications.engine.claim import Outcome, claim, record, release, retry_pause, wake
+from notifications.engine.claim import Outcome, claim, give_up_old, record, release, retry_pause, wake
 from notifications.models import Channel, Event, Message, MessageState
 from notifications.outbox import Telling, make_message, put
 
 pytestmark = [pytest.mark.django_db, pytest.mark.databases]
 ME, YOU = "me@example.com", "you@example.com"
 SENT, LATER = Outcome(is_sent=True), Outcome(error="451 later")
-A_SECOND, A_MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+DOWN = Outcome(error="No mail server.", is_down=True)
+A_SECOND, A_MINUTE, A_DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(days=1)
 
 
 def fact(job: str = "Backup", event: Event = Event.RUN_FAILED) -> dict[str, Any]:
@@ -167,20 +168,10 @@ def test_one_that_is_refused_for_good_is_given_up():
     assert claimed(NOON + timedelta(days=1)) == []
 
 
-def test_after_a_day_of_attempts_it_is_given_up():
-    tell("a")
-    Message.objects.update(attempts=outbox.MAX_ATTEMPTS - 1)
-    (message,) = claimed()
-    record(message, LATER, now=NOON)
+def test_the_pauses_grow_to_five_minutes():
+    pauses = [retry_pause(attempt, None) for attempt in (1, 2, 3, 4, 5, 6, 1000)]
 
-    assert states() == ["failed"]
-
-
-def test_the_pauses_add_up_to_a_day():
-    pauses = [retry_pause(attempt, None) for attempt in range(1, outbox.MAX_ATTEMPTS)]
-
-    assert [pause.total_seconds() for pause in pauses[:6]] == [30, 60, 120, 240, 300, 300]
-    assert timedelta(hours=23) < sum(pauses, timedelta()) < timedelta(hours=25)
+    assert [pause.total_seconds() for pause in pauses] == [30, 60, 120, 240, 300, 300, 300]
 
 
 @pytest.mark.parametrize(("asked", "pause"), [(0, 1), (7, 7), (90, 90), (1e9, 3600)])
@@ -197,15 +188,114 @@ def test_released_ones_are_as_they_were():
     assert (stored.state, stored.attempts, stored.next_attempt_at) == ("queued", 0, NOON + 10 * A_SECOND)
 
 
-def test_a_channel_that_answers_again_wakes_what_failed():
+def test_a_channel_that_answers_again_wakes_what_it_held_back():
     tell("a")
     tell("b", to=YOU)
     first, second = claimed()
-    for message in (first, second):
-        record(message, LATER, now=NOON)
+    record(first, DOWN, now=NOON)
+    release([second], now=NOON, pause_s=60, held_by="No mail server.")
 
+    assert set(Message.objects.values_list("last_error", flat=True)) == {"No mail server."}
     assert wake(Channel.EMAIL, now=NOON + A_SECOND) == 2
     assert len(claimed(NOON + A_SECOND)) == 2
+    assert wake(Channel.EMAIL, now=NOON + A_SECOND) == 0
+
+
+def test_what_was_refused_for_itself_is_not_woken():
+    tell("a")
+    record(claimed()[0], LATER, now=NOON)
+
+    assert wake(Channel.EMAIL, now=NOON + A_SECOND) == 0
+    assert claimed(NOON + A_SECOND) == []
+
+
+# ---- given up --------------------------------------------------------------------------------------------
+
+
+def given_up(now: datetime, **off: str) -> dict[str, str]:
+    """Jobs whose messages have been given up by then, with the reasons."""
+    give_up_old(now=now, off=off)
+    rows = Message.objects.filter(state="failed").order_by("id")
+    return {"+".join(jobs_of(row)): row.last_error for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "error"),
+    [(DOWN, "No mail server."), (LATER, "451 later")],
+)
+def test_after_a_day_it_is_given_up_with_the_last_error(outcome, error):
+    tell("a")
+    record(claimed()[0], outcome, now=NOON)
+
+    assert given_up(NOON + A_DAY - A_SECOND) == {}
+    assert given_up(NOON + A_DAY) == {"a": f"Given up, because it waited too long. {error}"}
+    assert claimed(NOON + 2 * A_DAY) == []
+
+
+def test_what_a_channel_that_is_off_keeps_waiting_is_given_up_after_a_day():
+    tell("a")
+    tell("b", to="", channel=Channel.SLACK)
+
+    off = {Channel.EMAIL: "Mail is off (MAIL_ENABLED)."}
+    assert give_up_old(now=NOON + A_DAY, off=off) == 1
+    assert Message.objects.get(state="failed").last_error.endswith("long. Mail is off (MAIL_ENABLED).")
+
+
+def test_what_no_scheduler_could_try_is_sent_after_a_weekend_but_not_after_a_month():
+    tell("a")
+
+    assert given_up(NOON + 3 * A_DAY) == {}
+    assert len(claimed(NOON + 3 * A_DAY)) == 1
+    tell("b", to=YOU)
+    assert "No scheduler" in given_up(NOON + 7 * A_DAY)["b"]
+
+
+@pytest.mark.parametrize("hours", [0, 20])
+def test_what_was_gathered_is_queued_anew_when_its_head_is_too_old(hours):
+    """And given up with it where it is as old."""
+    tell("a")
+    record(claimed()[0], DOWN, now=NOON)
+    tell("b", now=NOON + timedelta(hours=hours))
+    (head,) = claimed(NOON + timedelta(hours=20))
+    assert jobs_of(head) == ["a", "b"]
+    record(head, DOWN, now=NOON + timedelta(hours=20))
+
+    reasons = given_up(NOON + A_DAY)
+
+    too_old = "Given up, because it waited too long. No mail server."
+    assert reasons == {"a+b": too_old} | ({} if hours else {"b": too_old})
+    again = claimed(NOON + A_DAY)
+    assert [jobs_of(message) for message in again] == ([["b"]] if hours else [])
+
+
+def test_what_was_gathered_is_given_up_with_a_head_that_is_refused():
+    for job in ("a", "b", "c"):
+        tell(job)
+    (head,) = claimed()
+
+    record(head, Outcome(error="550 no such user", is_final=True), now=NOON)
+
+    rows = Message.objects.values_list("state", "last_error")
+    assert set(rows) == {("failed", "550 no such user")}
+    assert claimed(NOON + A_DAY) == []
+
+
+def test_a_late_refusal_of_another_claim_gives_up_nothing():
+    tell("a")
+    (first,) = claimed()
+    claimed(NOON + timedelta(minutes=5))
+
+    record(first, Outcome(error="550", is_final=True), now=NOON + timedelta(minutes=5))
+
+    assert states() == ["sending"]
+
+
+def test_giving_up_many_takes_pages(monkeypatch):
+    monkeypatch.setattr(outbox, "PAGE", 2)
+    for number in range(5):
+        tell("a", to=f"{number}@example.com")
+
+    assert give_up_old(now=NOON + 7 * A_DAY, off={}) == 5
 
 
 def test_no_more_than_the_limit_is_claimed():

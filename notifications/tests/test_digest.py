@@ -11,9 +11,10 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts.tests.factories import UserFactory
 from jobs.tests.factories import ExecutionFactory, JobFactory
+from notifications import digest
 from notifications.digest import daily_edition, send_digests, weekly_edition
 from notifications.engine.mail import build_mail
-from notifications.models import Message
+from notifications.models import Message, Occasion
 from notifications.services.preferences import update_preferences
 
 pytestmark = [pytest.mark.django_db, pytest.mark.databases]
@@ -78,6 +79,7 @@ def test_a_digest_has_the_figures_of_ones_own_jobs():
         ExecutionFactory(job=job, started_at=MORNING - HOUR, **values)
     ExecutionFactory(job=good, started_at=MORNING)
     ExecutionFactory(job=good, started_at=MORNING - DAY - HOUR)
+    ExecutionFactory(job=good, status="running", started_at=MORNING - HOUR, completed_at=None)
     ExecutionFactory(started_at=MORNING - HOUR, failed=True)
     JobFactory(created_by=user, name="Ends", end_date=date(2026, 3, 12), cron_expression="0 10 * * *")
     JobFactory(created_by=user, name="Night", cron_expression="30 23,1 * * *")
@@ -97,7 +99,7 @@ def test_a_digest_has_the_figures_of_ones_own_jobs():
         ("23:30", "Night", 2),
         ("01:00", "Zone", 1),
     ]
-    assert payload["period"] == "2026-03-09 08:00 – 2026-03-10 08:00 (Asia/Tokyo)"
+    assert payload["period"] == "2026-03-09 08:00 +09:00 – 2026-03-10 08:00 +09:00 (Asia/Tokyo)"
 
 
 @pytest.mark.parametrize(("edition", "wish"), [(daily, "daily_digest"), (weekly, "weekly_report")])
@@ -126,6 +128,59 @@ def test_a_digest_never_comes_twice():
     ExecutionFactory(job=quiet_job(reader()), started_at=MORNING - HOUR)
 
     assert [daily(MORNING + number * HOUR) for number in range(3)] == [1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("began", "ended", "editions"),
+    [
+        (-2 * HOUR, -HOUR, [1, 0]),
+        (-HOUR, timedelta(), [0, 1]),
+        (-HOUR, HOUR, [0, 1]),
+        (-3 * DAY, HOUR, [0, 1]),
+        (-HOUR, -timedelta(microseconds=1), [1, 0]),
+    ],
+)
+def test_a_run_counts_in_the_one_edition_in_which_it_ended(began, ended, editions):
+    """Also one that ran on at 08:00."""
+    job = quiet_job(reader())
+    ExecutionFactory(job=job, started_at=MORNING + began, completed_at=MORNING + ended)
+
+    for day, expected in enumerate(editions):
+        daily(MORNING + day * DAY)
+        runs = [message.payload["succeeded"] for message in Message.objects.all()]
+        Message.objects.all().delete()
+        assert sum(runs) == expected, day
+
+
+def test_only_what_it_needs_of_a_job_is_read():
+    ExecutionFactory(job=quiet_job(reader()), started_at=MORNING - HOUR)
+
+    with CaptureQueriesContext(connection) as queries:
+        daily()
+
+    read = "\n".join(query["sql"] for query in queries if query["sql"].startswith("SELECT"))
+    assert "jobs_job" in read
+    assert not any(column in read for column in ("metadata", "signing_secret", "output", "search_text"))
+
+
+def test_two_who_make_it_at_once_make_it_once(monkeypatch):
+    """The second finds the first's mark only when it writes its own: it is done again, and says nothing."""
+    ExecutionFactory(job=quiet_job(reader()), started_at=MORNING - HOUR)
+    seen = digest.first_time
+    looked = []
+
+    def overtaken_at_first(keys, *, now):
+        new = seen(keys, now=now)
+        if not looked:
+            looked.append(True)
+            seen_by_none = [Occasion(key=key, created_at=now) for key in keys]
+            Occasion.objects.bulk_create(seen_by_none)
+        return new
+
+    monkeypatch.setattr(digest, "first_time", overtaken_at_first)
+
+    assert daily() == 1
+    assert daily() == 0
 
 
 def test_a_paused_or_broken_job_is_not_in_the_night():

@@ -57,7 +57,7 @@ def test_the_message_names_slot_answer_and_reason():
     tell_finished([run], now=NOON)
 
     message = Notification.objects.get().message
-    assert message == "Slot 2026-03-10 21:00 (Asia/Tokyo). Answer: 500. Boom."
+    assert message == "Slot 2026-03-10 21:00 +09:00 (Asia/Tokyo). Answer: 500. Boom."
 
 
 def test_an_admin_who_owns_the_job_is_told_once():

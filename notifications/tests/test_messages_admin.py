@@ -13,14 +13,16 @@ from cronsched.testing.fixtures_admin import messages_of
 from cronsched.testing.http_sink import HttpSink, Reply
 from jobs.engine.tell import tell_finished
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
-from notifications.engine.claim import claim
+from notifications.engine.claim import Outcome, claim, record
 from notifications.models import Channel, Message, MessageState, SlackSettings
-from notifications.services.outbox import send_again
+from notifications.outbox import Telling, put
+from notifications.services.outbox import give_up_what_waited, send_again
 from notifications.services.slack_settings import update_slack_settings
 
 pytestmark = pytest.mark.django_db
 PAGE, SLACK = "notifications_message", "notifications_slacksettings"
 HOOK = "/services/T0/B0/secret-of-slack"
+DAY = timedelta(days=1)
 
 
 @pytest.fixture
@@ -92,6 +94,63 @@ def test_one_that_is_being_sent_is_left_alone(told: list[Message]) -> None:
     Message.objects.update(state=MessageState.SENDING)
 
     assert send_again(ids=[message.pk for message in told], now=NOON) == 0
+
+
+def given_up(now: Any) -> tuple[Message, Message]:
+    """Two messages for one address, gathered, and given up together."""
+    for job in ("a", "b"):
+        fact = {"event": "run_failed", "job": job, "handle": ""}
+        put([Telling(channel=Channel.EMAIL, recipient="ops@example.com", fact=fact)], now=now)
+    (head,) = claim(Channel.EMAIL, now=now)
+    record(head, Outcome(error="550 no", is_final=True), now=now)
+    other = Message.objects.exclude(pk=head.pk).get()
+    assert (other.state, other.last_error) == ("failed", "550 no")
+    return head, other
+
+
+def test_one_that_tells_others_is_sent_again_for_all_of_them() -> None:
+    head, other = given_up(NOON)
+
+    assert send_again(ids=[head.pk, other.pk], now=NOON + DAY) == 1
+
+    assert set(Message.objects.values_list("state", "merged_into")) == {
+        ("queued", None),
+        ("merged", head.pk),
+    }
+    assert Message.objects.get(pk=head.pk).queued_at == NOON + DAY, "its day begins anew"
+
+
+def test_one_of_several_is_sent_again_alone() -> None:
+    head, other = given_up(NOON)
+
+    assert send_again(ids=[other.pk], now=NOON + DAY) == 1
+
+    (again,) = claim(Channel.EMAIL, now=NOON + DAY)
+    assert [fact["job"] for fact in again.payload["facts"]] == ["b"]
+    assert Message.objects.get(pk=head.pk).state == "failed"
+
+
+@pytest.mark.parametrize(
+    ("mail", "slack", "reasons"),
+    [
+        (True, True, set()),
+        (False, True, {"Mail is off (MAIL_ENABLED)."}),
+        (True, False, {"Slack is off."}),
+    ],
+)
+def test_what_waits_for_a_channel_that_is_off_ends_in_a_day(
+    settings: Any, slack_sink: HttpSink, mail: bool, slack: bool, reasons: set[str]
+) -> None:
+    fact = {"event": "run_failed", "job": "a", "handle": ""}
+    put([Telling(channel=Channel.EMAIL, recipient="ops@example.com", fact=fact)], now=NOON)
+    put([Telling(channel=Channel.SLACK, fact=fact)], now=NOON)
+    settings.MAIL_ENABLED = mail
+    update_slack_settings(data={"is_enabled": slack}, by=None, now=NOON)
+
+    assert give_up_what_waited(now=NOON + DAY) == len(reasons)
+
+    errors = Message.objects.filter(state="failed").values_list("last_error", flat=True)
+    assert {error.split("long. ")[1] for error in errors} == reasons
 
 
 # ---- Slack's test message --------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,8 @@ from django.test.utils import CaptureQueriesContext
 from accounts.tests.factories import UserFactory
 from jobs.tests.factories import NOON, JobFactory
 from notifications.engine.slack import build_post
-from notifications.models import Message, Notification
+from notifications.models import Channel, Event, Message, Notification
+from notifications.outbox import make_message
 from notifications.reminders import send_end_date_reminders
 from notifications.services.slack_settings import update_slack_settings
 from taxonomy.tests.factories import TeamFactory
@@ -65,19 +67,53 @@ def test_slack_gets_one_message_by_team_and_owner_with_links(settings):
     send_end_date_reminders(now=MONDAY)
 
     body = build_post(Message.objects.get())
-    assert body["text"] == "4 jobs end within 30 days"
-    no_team, of_ops = (block["text"]["text"] for block in body["blocks"][1:])
-    assert no_team.splitlines()[0] == "*No team*"
-    assert "ends 2026-03-16 (nobody)" in no_team
-    lines = of_ops.splitlines()
-    assert lines[0] == "*Ops* <!subteam^S0123ABCD>"
-    assert [line.split("ends ")[1] for line in lines[1:]] == [
-        "2026-03-18 (bob)",
-        "2026-03-14 (uma)",
-        "2026-03-29 (uma)",
+    assert body["text"] == "4 jobs end within 30 days <!subteam^S0123ABCD>"
+    mentions, teams = (block["text"]["text"] for block in body["blocks"][1:])
+    assert mentions == "<!subteam^S0123ABCD>"
+    lines = [re.sub(r"<https.*\|(.*)>", r"\1", line) for line in teams.splitlines()]
+    assert lines == [
+        "*No team*: 1 job",
+        "nobody:",
+        "• Lone ends 2026-03-16",
+        "",
+        "*Ops*: 3 jobs",
+        "bob:",
+        "• &lt;Bob's&gt; ends 2026-03-18",
+        "uma:",
+        "• Soon ends 2026-03-14",
+        "• Late ends 2026-03-29",
     ]
-    assert f"<https://cron.example/admin/jobs/job/{late.pk}/change/?focus=end_date|Late>" in lines[3]
-    assert "&lt;Bob's&gt;" in lines[1]
+    assert f"<https://cron.example/admin/jobs/job/{late.pk}/change/?focus=end_date|Late>" in teams
+
+
+@pytest.mark.parametrize(
+    ("teams", "jobs", "named"), [(3, 20, 15), (45, 5, 1), (49, 1, 1), (120, 3, 0), (400, 1, 0)]
+)
+def test_every_team_is_named_within_what_slack_takes(teams, jobs, named):
+    entry = {
+        "job_id": "0" * 36,
+        "job": "Monthly closing of the books",
+        "end_date": "2026-03-20",
+        "owner": "u",
+    }
+    payload = {
+        "title": "Many",
+        "handles": [f"<!subteam^S{number:08}>" for number in range(teams)],
+        "teams": [{"team": f"Team {number}", "jobs": [entry] * jobs} for number in range(teams)],
+    }
+
+    body = build_post(make_message(Channel.SLACK, "", Event.END_DATE_REMINDER, payload, now=MONDAY))
+
+    texts = [block["text"]["text"] for block in body["blocks"]]
+    assert len(texts) <= 50
+    assert max(map(len, texts)) <= 3000
+    written = "\n".join(text for text in texts if "subteam" not in text)
+    assert sum(map(len, texts)) <= 12_000
+    heads = [line for line in written.splitlines() if line.startswith("*Team")]
+    assert len(heads) == teams or f"… and {teams - len(heads)} more teams" in written
+    assert written.count("• <") == named * len(heads)
+    assert all(line.count("<") == line.count(">") for line in written.splitlines()), "no line is cut"
+    assert "\n".join(texts).count("<!subteam") == min(teams, 138)
 
 
 def test_slack_hears_of_a_job_once_a_week():

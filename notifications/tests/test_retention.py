@@ -38,3 +38,14 @@ def test_what_is_old_goes_and_what_is_to_be_sent_stays(monkeypatch):
     ]
     assert Message.objects.filter(created_at=YOUNG).count() == 5
     assert Occasion.objects.count() == 1
+
+
+@pytest.mark.parametrize(("days_ago", "stays"), [(8, True), (13, True), (15, False)])
+def test_a_short_retention_keeps_what_is_told_once_a_week(days_ago, stays):
+    first_time(["weekly_report:somebody"], now=NOON - timedelta(days=days_ago))
+    NotificationFactory(created_at=NOON - timedelta(days=days_ago))
+
+    list(prune_messages(now=NOON, days=1))
+
+    assert Occasion.objects.exists() is stays
+    assert not Notification.objects.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
@@ -19,7 +20,7 @@ from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 from notifications.digest import daily_edition, send_digests, weekly_edition
 from notifications.engine import sender
 from notifications.engine.claim import record
-from notifications.engine.mail import MailTransport
+from notifications.engine.mail import MailTransport, build_mail
 from notifications.engine.sender import Sender, Senders
 from notifications.engine.slack import SlackTransport
 from notifications.engine.words import VERBS
@@ -28,6 +29,7 @@ from notifications.outbox import Telling, put
 from notifications.reminders import send_end_date_reminders
 from notifications.services.preferences import update_preferences
 from notifications.services.slack_settings import update_slack_settings
+from notifications.unsubscribe import Subscription, unsubscribe
 
 pytestmark = pytest.mark.django_db
 MINUTE = timedelta(minutes=1)
@@ -67,7 +69,11 @@ def slacker(slack_sink: HttpSink, wall: Wall) -> Sender:
     return Sender(Channel.SLACK, SlackTransport, is_leading=lambda: True, now=wall)
 
 
-def tell(job: str = "Backup", to: str = "", event: Event = Event.RUN_FAILED) -> None:
+# As Slack would read it: a name after an "@" that stands at the beginning of a word, or its own spelling.
+CALLS_SOMEBODY = re.compile(r"(?<!\w)@\w|<[!@#]")
+
+
+def tell(job: str = "Backup", to: str = "", event: Event = Event.RUN_FAILED, **values: str) -> None:
     fact = {
         "event": event.value,
         "job_id": "j",
@@ -85,6 +91,7 @@ def tell(job: str = "Backup", to: str = "", event: Event = Event.RUN_FAILED) -> 
         "in_a_row": 3,
         "missed_count": 0,
         "target": "https://hooks.example.com/run",
+        **values,
     }
     channel = Channel.EMAIL if to else Channel.SLACK
     put([Telling(channel=channel, recipient=to, fact=fact)], now=NOON)
@@ -188,6 +195,38 @@ def test_one_refused_address_holds_up_no_other(
     assert answer.split(" ", 1)[1] in bad.last_error
 
 
+def test_a_server_that_refuses_us_holds_the_channel_and_not_each_mail(
+    mailer: Sender, mail_sink: MailSink, settings: Any, wall: Wall
+) -> None:
+    settings.DEFAULT_FROM_EMAIL = "cron@acme.example"
+    mail_sink.answers["cron@acme.example"] = "553 5.7.1 not your address"
+    for address in ("a@example.com", "b@example.com"):
+        tell(to=address)
+
+    assert not mailer.run_once()
+    assert sorted(Message.objects.values_list("attempts", "is_held")) == [(0, True), (1, True)]
+    assert set(Message.objects.values_list("last_error", flat=True)) == {
+        "The mail server answered 553: 5.7.1 not your address"
+    }
+    mail_sink.answers.clear()
+    wall.now += MINUTE
+    mailer.run_once()
+    mailer.run_once()
+    assert sorted(mail_sink.recipients) == ["a@example.com", "b@example.com"]
+
+
+def test_a_mail_that_is_too_large_is_given_up_alone(
+    mailer: Sender, mail_sink: MailSink, settings: Any
+) -> None:
+    settings.DEFAULT_FROM_EMAIL = "cron@acme.example"
+    mail_sink.answers["cron@acme.example"] = "552 5.3.4 too large"
+    tell(to="a@example.com")
+
+    mailer.run_once()
+
+    assert (Message.objects.get().state, mailer.pause_s) == ("failed", 0)
+
+
 def test_an_address_that_no_mail_can_have_is_given_up(mailer: Sender) -> None:
     tell(to="not an address\nBcc: x@example.com")
     tell(to="ok@example.com")
@@ -263,8 +302,10 @@ def test_slack_gets_blocks_a_mention_and_nothing_unescaped(slacker: Sender, slac
         (Reply(drop=True), "queued", 60),
         (Reply(status=429, headers={"Retry-After": "120"}), "queued", 120),
         (Reply.redirect("https://example.com/"), "queued", 60),
-        (Reply(status=404, body="no_service"), "failed", 60),
-        (Reply(status=400, body="invalid_blocks"), "failed", 60),
+        (Reply(status=403, body="action_prohibited"), "queued", 60),
+        (Reply(status=404, body="no_service"), "queued", 60),
+        (Reply(status=410, body="channel_is_archived"), "queued", 60),
+        (Reply(status=400, body="no_team"), "queued", 60),
     ],
 )
 def test_what_slack_answers(
@@ -279,7 +320,19 @@ def test_what_slack_answers(
     assert message.state == state
     assert 0 < (message.next_attempt_at - NOON).total_seconds() <= within
     assert message.last_error
+    assert message.is_held
     assert "secret-of-slack" not in message.last_error
+
+
+def test_a_message_that_slack_cannot_read_is_given_up(slacker: Sender, slack_sink: HttpSink) -> None:
+    slack_sink.on(HOOK, Reply(status=400, body="invalid_blocks"))
+    tell()
+
+    slacker.run_once()
+
+    message = Message.objects.get()
+    assert (message.state, message.last_error) == ("failed", "Slack answered 400: invalid_blocks")
+    assert slacker.pause_s == 0
 
 
 def test_retry_after_holds_back_the_whole_channel(slacker: Sender, slack_sink: HttpSink, wall: Wall) -> None:
@@ -290,13 +343,159 @@ def test_retry_after_holds_back_the_whole_channel(slacker: Sender, slack_sink: H
     assert slacker.pause_s == 120
 
 
-def test_slack_that_was_switched_off_is_told_so(slacker: Sender, slack_sink: HttpSink) -> None:
-    tell()
-    update_slack_settings(data={"is_enabled": False}, by=None, now=NOON)
+def hold_back(slack_sink: HttpSink, settings: Any, why: str) -> None:
+    if why == "revoked":
+        slack_sink.on(HOOK, Reply(status=404, body="no_service"))
+    elif why == "off":
+        update_slack_settings(data={"is_enabled": False}, by=None, now=NOON)
+    else:
+        settings.WEBHOOK_ALLOW_PRIVATE_NETWORKS = False
 
+
+@pytest.mark.parametrize("why", ["revoked", "off", "blocked"])
+def test_slack_that_cannot_be_reached_keeps_its_messages_until_it_is_mended(
+    slacker: Sender, slack_sink: HttpSink, settings: Any, wall: Wall, why: str
+) -> None:
+    hold_back(slack_sink, settings, why)
+    tell()
+    for _ in range(30):
+        slacker.run_once()
+        wall.now += 10 * MINUTE
+    assert Message.objects.get().state == "queued"
+    calls = len(slack_sink.calls)
+
+    settings.WEBHOOK_ALLOW_PRIVATE_NETWORKS = True
+    slack_sink.on("/mended", Reply())
+    url = slack_sink.url("/mended")
+    update_slack_settings(data={"is_enabled": True, "webhook_url": url}, by=None, now=wall.now)
     slacker.run_once()
 
-    assert (Message.objects.get().state, slack_sink.calls) == ("failed", [])
+    assert Message.objects.get().state == "sent"
+    assert len(slack_sink.calls) == calls + 1
+
+
+def test_new_settings_are_tried_at_once(slacker: Sender, slack_sink: HttpSink, wall: Wall) -> None:
+    slack_sink.on(HOOK, Reply(status=404, body="no_service"))
+    tell()
+    slacker.run_once()
+
+    slack_sink.on(HOOK, Reply())
+    update_slack_settings(data={"channel": "#elsewhere"}, by=None, now=wall.now)
+    slacker.run_once()
+
+    assert Message.objects.get().state == "sent"
+
+
+def test_a_refused_mail_is_tried_once_when_the_server_is_back(
+    mailer: Sender, mail_sink: MailSink, wall: Wall
+) -> None:
+    mail_sink.answers["bad@example.com"] = "451 4.7.1 greylisted"
+    mail_sink.stop()
+    tell(to="bad@example.com")
+    mailer.run_once()
+    mail_sink.start()
+    wall.now += MINUTE
+
+    for _ in range(5):
+        mailer.run_once()
+
+    assert Message.objects.get().attempts == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["@channel", "@here now", "mail (@everyone)", "<!channel>", "<@U0123ABCD>", "a\n@ops b", "@nobody"],
+)
+def test_nothing_but_the_teams_handle_notifies_anybody(
+    slacker: Sender, slack_sink: HttpSink, text: str
+) -> None:
+    tell(job=text, error=text, answer=text, owner=text, team=text, target=text)
+    slacker.run_once()
+
+    (call,) = slack_sink.calls
+    body = call.json()
+    assert body["text"].endswith(" @ops")
+    assert not CALLS_SOMEBODY.search(body["text"].removesuffix(" @ops"))
+    for block in body["blocks"][1:]:
+        if block["text"]["text"] == "@ops":
+            assert "verbatim" not in block["text"]
+        else:
+            assert block["text"]["verbatim"] is True
+            assert not CALLS_SOMEBODY.search(block["text"]["text"])
+    assert body["blocks"][0]["text"]["type"] == "plain_text"
+
+
+@pytest.mark.parametrize("letter", ["x", "<", "@a ", "夜"])
+def test_a_long_answer_stays_within_slacks_limits_and_is_cut_between_letters(
+    slacker: Sender, slack_sink: HttpSink, letter: str
+) -> None:
+    tell(job=letter * 255, error=letter * 1000, answer=letter * 600, note=letter * 900, target=letter * 800)
+    slacker.run_once()
+
+    blocks = slack_sink.calls[0].json()["blocks"]
+    texts = [block["text"]["text"] for block in blocks]
+    assert len(blocks) <= 50
+    assert max(map(len, texts)) <= 3000
+    assert not re.search(r"&(?!amp;|lt;|gt;)", "".join(texts[1:]))
+    assert all(text.count("```") % 2 == 0 for text in texts)
+    assert texts[-1].endswith("|open in the frontend>")
+
+
+# ---- what changed while it waited ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fate", ["deactivated", "deleted", "unwilling", "unsubscribed"])
+def test_mail_that_waited_asks_again_whether_it_is_wanted(
+    mailer: Sender, mail_sink: MailSink, fate: str
+) -> None:
+    owner = UserFactory(email="owner@example.com")
+    job = JobFactory(
+        created_by=owner, enable_email_notifications=True, notification_emails=["ops@example.com"]
+    )
+    finish([ExecutionFactory(job=job, failed=True)])
+
+    if fate == "deactivated":
+        owner.is_active = False
+        owner.save()
+    elif fate == "deleted":
+        owner.delete()
+    elif fate == "unwilling":
+        update_preferences(owner, changes={"email_on_job_failure": False}, now=NOON)
+    else:
+        unsubscribe(Subscription(address="owner@example.com", topics=["email_on_job_failure"]), now=NOON)
+    mailer.run_once()
+
+    assert mail_sink.recipients == ["ops@example.com"]
+    unwanted = Message.objects.get(recipient="owner@example.com")
+    assert unwanted.state == "failed"
+    assert unwanted.last_error.startswith("Not sent: ")
+
+
+def test_an_address_that_the_job_lists_is_no_matter_of_preferences(
+    mailer: Sender, mail_sink: MailSink
+) -> None:
+    owner = UserFactory(email="owner@example.com")
+    job = JobFactory(
+        created_by=owner, enable_email_notifications=True, notification_emails=["owner@example.com"]
+    )
+    finish([ExecutionFactory(job=job, failed=True)])
+    update_preferences(owner, changes={"email_on_job_failure": False}, now=NOON)
+
+    mailer.run_once()
+
+    assert mail_sink.recipients == ["owner@example.com"]
+
+
+def test_a_digest_that_waited_spares_who_turned_it_off(mailer: Sender, mail_sink: MailSink) -> None:
+    owner = UserFactory()
+    update_preferences(owner, changes={"daily_digest": True}, now=NOON)
+    ExecutionFactory(job=JobFactory(created_by=owner), started_at=NOON - timedelta(days=1))
+    assert send_digests(daily_edition(NOON), now=NOON) == 1
+    update_preferences(owner, changes={"daily_digest": False}, now=NOON)
+
+    mailer.run_once()
+
+    assert (mail_sink.mails, Message.objects.get().state) == ([], "failed")
 
 
 # ---- a burst ---------------------------------------------------------------------------------------------
@@ -431,7 +630,7 @@ def test_the_reminder_and_both_digests_arrive(
     assert [subject.split(":")[0] for subject in subjects] == ["Daily digest", "Weekly report"]
     assert all("Backup" in text_of(mail) for mail in mail_sink.mails)
     (post,) = slack_sink.calls
-    assert post.json()["text"] == "1 job ends within 30 days"
+    assert post.json()["text"] == "1 job ends within 30 days @team"
 
 
 # ---- the thread ------------------------------------------------------------------------------------------
@@ -457,18 +656,34 @@ def test_the_threads_send_while_they_lead_and_stop(
 def test_a_message_that_cannot_be_built_is_given_up_and_holds_up_no_other(
     mailer: Sender, mail_sink: MailSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    send = MailTransport.send
     tell("Broken", to="broken@example.com")
     tell("Fine", to="fine@example.com")
 
-    def break_one(self: MailTransport, message: Message) -> Any:
+    def break_one(message: Message) -> Any:
         if message.recipient == "broken@example.com":
             raise ValueError("no")
-        return send(self, message)
+        return build_mail(message)
 
-    monkeypatch.setattr(MailTransport, "send", break_one)
+    monkeypatch.setattr("notifications.engine.mail.build_mail", break_one)
     mailer.run_once()
 
-    assert [mail["To"] for mail in mail_sink.mails] == ["fine@example.com"]
+    assert mail_sink.recipients == ["fine@example.com"]
     broken = Message.objects.get(recipient="broken@example.com")
     assert (broken.state, broken.last_error) == ("failed", "It could not be built: ValueError.")
+
+
+def test_a_database_that_fails_while_a_mail_is_made_gives_up_no_mail(
+    mailer: Sender, mail_sink: MailSink, monkeypatch: pytest.MonkeyPatch, wall: Wall
+) -> None:
+    def gone(message: Message) -> str:
+        raise OperationalError("gone away")
+
+    tell(to="ops@example.com")
+    with monkeypatch.context() as patch:
+        patch.setattr("notifications.engine.mail.why_unwanted", gone)
+        with pytest.raises(OperationalError):
+            mailer.run_once()
+
+    wall.now += 6 * MINUTE
+    mailer.run_once()
+    assert mail_sink.recipients == ["ops@example.com"]

@@ -15,10 +15,10 @@ from accounts.roles import may_manage
 from cronsched.core.api.fields import ContractModelSerializer, ContractSerializer, FlagField, TextField
 from cronsched.core.api.params import read_bool
 from cronsched.core.api.schema import at_least_one, envelope, query, refusal, said
-from cronsched.core.api.viewsets import SIGNED_IN, ContractViewSet, Right
+from cronsched.core.api.viewsets import SIGNED_IN, ContractViewSet, Keys, Right
 from taxonomy import services
 from taxonomy.models import JobCategory, PicTeam
-from taxonomy.services import NAME_MAX
+from taxonomy.services import NAME_MAX, QUEUE_MAX, TEAM_FIELDS
 from taxonomy.slugs import SLUG_MAX
 
 ADMIN = Right(role=may_manage)
@@ -40,7 +40,7 @@ class CategorySerializer(ContractModelSerializer):
 class TeamSerializer(ContractModelSerializer):
     class Meta:
         model = PicTeam
-        fields = ("id", "slug", "name", "slack_handle", "is_active", "created_at", "updated_at")
+        fields = ("id", "slug", "name", "slack_handle", "send_queue", "is_active", "created_at", "updated_at")
         read_only_fields = fields
 
 
@@ -65,12 +65,24 @@ class CategoryChangesSerializer(ContractSerializer):
 
 
 class TeamChangesSerializer(CategoryChangesSerializer):
-    request_schema: ClassVar[dict[str, Any]] = at_least_one("name", "is_active", "slack_handle")
+    request_schema: ClassVar[dict[str, Any]] = at_least_one(*TEAM_FIELDS)
 
     slack_handle = TextField(required=False, max_length=NAME_MAX)
+    send_queue = TextField(
+        required=False,
+        max_length=QUEUE_MAX,
+        help_text="Whose workers send its runs, where SEND_BACKEND=celery; empty: the default queue.",
+    )
 
 
 class _TaxonViewSet(ContractViewSet):
+    # Writes take an admin; a key of one team reads.
+    keys = {
+        "list": Keys.ALL,
+        "create": Keys.UNLIMITED,
+        "update": Keys.UNLIMITED,
+        "destroy": Keys.UNLIMITED,
+    }
     rights = {"list": SIGNED_IN, "create": ADMIN, "update": ADMIN, "destroy": ADMIN}
 
     def listed(self) -> QuerySet[Any]:

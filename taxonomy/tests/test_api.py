@@ -26,7 +26,7 @@ def test_lists_hold_the_active_ones_by_name(viewer_api: Any) -> None:
     assert [row["slug"] for row in categories["categories"]] == ["a", "b", "c"]
     assert [row["slug"] for row in teams["pic_teams"]] == ["a", "b", "c"]
     assert set(categories["categories"][0]) == CATEGORY_KEYS
-    assert set(teams["pic_teams"][0]) == CATEGORY_KEYS | {"slack_handle"}
+    assert set(teams["pic_teams"][0]) == CATEGORY_KEYS | {"slack_handle", "send_queue"}
     assert categories["categories"][0]["created_at"].endswith("Z")
 
 

@@ -23,6 +23,7 @@ from cronsched.testing.http_sink import Call, HttpSink, Reply
 from jobs.models import Job, JobExecution, SchedulerLease
 from tests.chaos.harness import (
     STALE_S,
+    START_S,
     YEARLY,
     SchedulerProcess,
     Schedulers,
@@ -62,6 +63,8 @@ class Leads:
     changes: int = 0
     longest_s: float = 0.0
     measured: int = 0
+    # What happened from the death of the leader to its succession, in the longest one.
+    longest_story: str = ""
     # Since when the leader is known to be gone; None while nobody is waited for.
     gone_at: float | None = None
     holder: str = ""
@@ -85,6 +88,8 @@ class Breaker:
         self._frozen: list[tuple[float, SchedulerProcess]] = []
         self._disturbing: threading.Thread | None = None
         self.jobs: list[Job] = []
+        # What was done, and when.
+        self._events: list[tuple[float, str]] = []
 
     # ---- the run
 
@@ -116,7 +121,12 @@ class Breaker:
             self._signal(frozen, signal.SIGCONT)
         while len(self.alive) < 2:
             self._add_scheduler()
+        wait_until(self._has_leader, START_S, self._story)
         wait_until(self._is_at_rest, SETTLE_S, self._story)
+
+    def _has_leader(self) -> bool:
+        self._watch_lease(time.monotonic())
+        return any(f":{one.pid}:" in self.leads.holder for one in self.alive)
 
     def _is_at_rest(self) -> bool:
         try:
@@ -176,8 +186,9 @@ class Breaker:
     def _victim(self) -> SchedulerProcess | None:
         """The leader two times of three: the others only stand by."""
         frozen = [process for _, process in self._frozen]
-        able = [process for process in self.alive if process not in frozen]
-        if len(able) < 1:
+        # One that has not started yet does nothing that could be broken.
+        able = [process for process in self.alive if process not in frozen and process.has_started()]
+        if not able:
             return None
         leading = [process for process in able if f":{process.pid}:" in self.leads.holder]
         return self.random.choice(leading if leading and self.random.random() < 0.67 else able)
@@ -186,14 +197,14 @@ class Breaker:
         if (victim := self._victim()) is None:
             return
         victim.kill()
-        self.counts["kills"] += 1
+        self._note(now, "kills", victim)
         self._has_gone(victim, now)
 
     def _terminate(self, now: float) -> None:
         if (victim := self._victim()) is None:
             return
         self._signal(victim, signal.SIGTERM)
-        self.counts["terminations"] += 1
+        self._note(now, "terminations", victim)
         # It drains meanwhile; its place is taken as after a kill.
         self._has_gone(victim, now, is_measured=False)
 
@@ -201,7 +212,7 @@ class Breaker:
         if (victim := self._victim()) is None:
             return
         self._signal(victim, signal.SIGSTOP)
-        self.counts["freezes"] += 1
+        self._note(now, "freezes", victim)
         self._frozen.append((now + self.random.uniform(0.5, 3 * STALE_S), victim))
         # It may have been the one to take over.
         self.leads.gone_at = None
@@ -211,7 +222,7 @@ class Breaker:
             return
         name = self.random.choice(list(self.disturbances))
         seconds = self.random.uniform(0.5, self.chaos.outage_s)
-        self.counts[f"database {name}"] += 1
+        self._note(now, f"database {name}")
         self.leads.gone_at = None
         self._disturbing = threading.Thread(target=self.disturbances[name], args=(seconds,))
         self._disturbing.start()
@@ -219,10 +230,22 @@ class Breaker:
     def _has_gone(self, victim: SchedulerProcess, now: float, *, is_measured: bool = True) -> None:
         self.alive.remove(victim)
         self._restarts.append(now + self.random.uniform(0.2, 3.0))
-        if f":{victim.pid}:" in self.leads.holder:
-            calm = self._disturbing is None or not self._disturbing.is_alive()
-            # Somebody must be there to take over, or its start would be measured too.
-            self.leads.gone_at = now if is_measured and calm and self._standbys() else None
+        # One that stood by may have been the one to take over: then nobody's time is taken.
+        was_leading = f":{victim.pid}:" in self.leads.holder
+        is_measured = is_measured and was_leading and self._is_calm() and self._standbys() > 0
+        self.leads.gone_at = now if is_measured else None
+
+    def _is_calm(self) -> bool:
+        """Whether nothing but the leader's death keeps a standby waiting.
+
+        A process that is frozen while it writes to a file keeps everybody out: docs/promises.md says so.
+        """
+        is_disturbed = self._disturbing is not None and self._disturbing.is_alive()
+        return not is_disturbed and not (self._frozen and connection.vendor == "sqlite")
+
+    def _note(self, now: float, what: str, who: SchedulerProcess | None = None) -> None:
+        self.counts[what] += 1
+        self._events.append((now, f"{what} {who.log.stem}" if who else what))
 
     def _standbys(self) -> int:
         frozen = [process for _, process in self._frozen]
@@ -253,9 +276,15 @@ class Breaker:
         self.leads.holder = holder
         self.leads.changes += 1
         if self.leads.gone_at is not None:
-            self.leads.measured += 1
-            self.leads.longest_s = max(self.leads.longest_s, now - self.leads.gone_at)
+            self._measure(now, since=self.leads.gone_at)
             self.leads.gone_at = None
+
+    def _measure(self, now: float, *, since: float) -> None:
+        self.leads.measured += 1
+        if now - since > self.leads.longest_s:
+            self.leads.longest_s = now - since
+            around = [f"{at - since:+.1f} s {what}" for at, what in self._events if since - 10 < at <= now]
+            self.leads.longest_story = f"{', '.join(around)}; then {self.leads.holder}"
 
     def _add_scheduler(self) -> None:
         env = {"WEBHOOK_TIMEOUT_SECONDS": str(TIMEOUT_S)}

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,11 @@ from tests.chaos.servers import SqliteFile
 
 ROOT = Path(__file__).resolve().parents[2]
 STALE_S = 3
+# What a scheduler may take to start and to lead, on a machine that is out of breath.
+START_S = 120
 # Once a year: a job of these tests has the one slot that it is given.
 YEARLY = "0 0 1 1 *"
+MANAGE = (str(ROOT / "manage.py"),)
 
 
 def database_url() -> str:
@@ -57,11 +60,20 @@ def breakable_database() -> Iterator[tuple[str, Mapping[str, Callable[[float], N
 class SchedulerProcess:
     """`manage.py runscheduler`, as an operator starts it. Its log is kept for the failure message."""
 
-    def __init__(self, folder: Path, name: str, env: Mapping[str, str]) -> None:
+    command = ("runscheduler", "--drain", "10")
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        env: Mapping[str, str],
+        *arguments: str,
+        start: Sequence[str] = MANAGE,
+    ) -> None:
         self.log = folder / f"{name}.log"
         self._file = self.log.open("ab")
         self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "manage.py"), "runscheduler", "--drain", "10"],
+            [sys.executable, *start, *self.command, *arguments],
             env=dict(env),
             cwd=ROOT,
             stdout=self._file,
@@ -84,21 +96,41 @@ class SchedulerProcess:
         return code
 
     def has_started(self) -> bool:
-        return b"scheduler started" in self.log.read_bytes()
+        return b" started holder=" in self.log.read_bytes()
 
     def leads(self) -> bool:
         return f":{self.pid}:" in (SchedulerLease.objects.values_list("holder", flat=True).first() or "")
 
 
+class SenderProcess(SchedulerProcess):
+    """`manage.py runsender`: takes from a broker what the leader offers."""
+
+    command = ("runsender", "--drain", "10")
+
+
 class Schedulers:
-    """Starts schedulers for one test and ends them with it."""
+    """Starts schedulers, and senders, for one test and ends them with it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.started: list[SchedulerProcess] = []
 
-    def start(self, **env: str) -> SchedulerProcess:
-        settings = {
+    def start(self, *, by: Sequence[str] = MANAGE, **env: str) -> SchedulerProcess:
+        """One more. `by`: what Python runs in place of `manage.py`."""
+        name = f"scheduler-{len(self.started)}"
+        process = SchedulerProcess(self.folder, name, self._settings(env), start=by)
+        self.started.append(process)
+        return process
+
+    def start_sender(self, *, queues: str = "", **env: str) -> SenderProcess:
+        chosen = ("--queues", queues) if queues else ()
+        process = SenderProcess(self.folder, f"sender-{len(self.started)}", self._settings(env), *chosen)
+        self.started.append(process)
+        wait_until(process.has_started, 60, lambda: process.log.read_text())
+        return process
+
+    def _settings(self, env: Mapping[str, str]) -> dict[str, str]:
+        return {
             "PATH": os.environ["PATH"],
             "DATABASE_URL": database_url(),
             "SECRET_KEY": os.environ["SECRET_KEY"],
@@ -110,13 +142,10 @@ class Schedulers:
             "TESTING": "false",
             **env,
         }
-        process = SchedulerProcess(self.folder, f"scheduler-{len(self.started)}", settings)
-        self.started.append(process)
-        return process
 
     def start_leader(self, **env: str) -> SchedulerProcess:
         process = self.start(**env)
-        wait_until(process.leads, 30, lambda: process.log.read_text())
+        wait_until(process.leads, START_S, lambda: process.log.read_text())
         return process
 
     def logs(self) -> str:

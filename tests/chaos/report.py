@@ -37,7 +37,11 @@ class Report:
         return ", ".join(f"{count} {name}" for name, count in self.verdict.rows.most_common())
 
     def story(self) -> str:
-        return f"chaos: {self.broken()}; rows: {self.rows()}"
+        leads = self.breaker.leads
+        return (
+            f"chaos: {self.broken()}; rows: {self.rows()}\n"
+            f"chaos: {leads.measured} failovers measured, around the longest: {leads.longest_story}"
+        )
 
     def line(self) -> str:
         verdict, leads = self.verdict, self.breaker.leads

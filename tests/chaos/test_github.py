@@ -79,6 +79,7 @@ def test_every_answer_ends_the_run_with_words_and_the_token_is_nowhere(
     assert json.loads(call.body) == {
         "ref": "release",
         "inputs": {"dry": "true", "count": "3", "name": "日本"},
+        "return_run_details": True,
     }
     stored = [serialize("json", model.objects.all()) for model in (Job, JobExecution, Notification)]
     for text in (*stored, *answers(admin_api, job), schedulers.logs()):

@@ -69,6 +69,18 @@ USER = {
     "created_at": utc,
     "updated_at": utc,
 }
+API_KEY = {
+    "id": uuid,
+    "name": text,
+    "prefix": text,
+    "owner": uuid,
+    "role": one_of("admin", "user", "viewer"),
+    "team": text,
+    "expires_at": or_null(utc),
+    "last_used_at": or_null(utc),
+    "revoked_at": or_null(utc),
+    "created_at": utc,
+}
 PREFERENCES = {
     "email_on_job_success": True,
     "email_on_job_failure": True,
@@ -94,6 +106,9 @@ JOB = {
     "notification_emails": [address],
     "notify_on_success": flag,
     "created_by": uuid,
+    "follow_run": flag,
+    "follow_timeout_minutes": or_null(count),
+    "github_correlation_input": or_null(text),
     "is_active": flag,
     "created_at": utc,
     "updated_at": utc,
@@ -114,6 +129,7 @@ EXECUTION = {
     "response_status": or_null(count),
     "error_message": or_null(text),
     "output": or_null(text),
+    "github_run_url": or_null(text),
 }
 EXECUTION_ACROSS_JOBS = {**EXECUTION, "job_name": text, "github_repo": or_null(text)}
 NOTIFICATION = {
@@ -137,7 +153,7 @@ SLACK = {
     "updated_at": utc,
 }
 CATEGORY = {"id": uuid, "slug": slug, "name": text, "is_active": flag, "created_at": utc, "updated_at": utc}
-TEAM = {**CATEGORY, "slack_handle": text}
+TEAM = {**CATEGORY, "slack_handle": text, "send_queue": text}
 
 
 def differences(shape: Any, value: Any, where: str = "answer") -> Iterator[str]:

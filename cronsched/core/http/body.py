@@ -17,8 +17,9 @@ from cronsched.core.text import strip_unstorable
 
 # Bytes of an answer that are kept, after decompression.
 MAX_BODY_BYTES: Final = 64 * 1024
-# Compressed bytes read at most: an endless stream that decompresses to nothing must end as well.
-_MAX_WIRE_BYTES: Final = 4 * MAX_BODY_BYTES
+# Compressed bytes read at most, for each byte kept: an endless stream that decompresses to nothing must
+# end as well.
+_WIRE_FACTOR: Final = 4
 
 # Text codecs that are not for answers: slow on purpose-made input, or a source of lone surrogates.
 _REFUSED_CODECS: Final = frozenset({"idna", "punycode", "utf-7", "unicode-escape", "raw-unicode-escape"})
@@ -27,7 +28,8 @@ _REFUSED_CODECS: Final = frozenset({"idna", "punycode", "utf-7", "unicode-escape
 class BodyReader:
     """Collects one answer. What was read stays readable when the connection breaks half-way."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = MAX_BODY_BYTES) -> None:
+        self.limit = limit
         self.is_truncated = False
         self._content = bytearray()
         self._charset = "utf-8"
@@ -45,14 +47,14 @@ class BodyReader:
         self._wire_bytes += len(chunk)
         if self._decode is not None:
             self._content += self._decode(chunk)
-        if len(self._content) > MAX_BODY_BYTES or self._wire_bytes > _MAX_WIRE_BYTES:
+        if len(self._content) > self.limit or self._wire_bytes > _WIRE_FACTOR * self.limit:
             self.is_truncated = True
 
     def text(self) -> str:
         """The answer as text that any database takes."""
         if self._note:
             return self._note
-        content = bytes(self._content[:MAX_BODY_BYTES])
+        content = bytes(self._content[: self.limit])
         decoder = codecs.getincrementaldecoder(self._charset)(errors="replace")
         # Not final when cut: the limit may have split a character, which is no fault of the server.
         return strip_unstorable(decoder.decode(content, not self.is_truncated))
@@ -70,7 +72,7 @@ class BodyReader:
         inflater = zlib.decompressobj(32 + zlib.MAX_WBITS)
 
         def inflate(chunk: bytes) -> bytes:
-            room = MAX_BODY_BYTES + 1 - len(self._content)
+            room = self.limit + 1 - len(self._content)
             try:
                 return inflater.decompress(chunk, room)
             except zlib.error:

@@ -2,7 +2,7 @@
 
 `HttpClient.send` returns a result for everything the network can do and raises only when it is
 cancelled. It follows no redirect, keeps no cookie, reads no proxy from the environment, and sends a
-request once: aiohttp repeats only idempotent methods on a stale connection, and we turn even that off.
+request once, whatever the connection does.
 
 Reach is checked three times: the URL's shape, each resolved address, and each socket's address. The
 last one is needed because literal addresses never pass through a resolver. A host that the operator
@@ -22,6 +22,7 @@ from typing import Final, Self
 
 from yarl import URL
 
+from cronsched.core.http.body import MAX_BODY_BYTES
 from cronsched.core.http.connection import Answer
 from cronsched.core.http.faults import Fault, explain
 from cronsched.core.http.guard import AddressPolicy, UrlRefusal, judge_url, parse_url
@@ -47,6 +48,8 @@ class HttpRequest:
     timeout_s: float = 30.0
     # The operator configured this host: it may be private, and plain http.
     is_trusted: bool = False
+    # Of the answer, after decompression; what is beyond is cut.
+    max_body_bytes: int = MAX_BODY_BYTES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,10 +79,10 @@ class _Exchange:
 
     __slots__ = ("answer", "gate", "was_sent")
 
-    def __init__(self, gate: Callable[[], bool] | None) -> None:
+    def __init__(self, gate: Callable[[], bool] | None, max_body_bytes: int) -> None:
         self.gate = gate
         self.was_sent = False
-        self.answer = Answer()
+        self.answer = Answer(max_body_bytes)
 
     def open(self) -> None:
         """Between the connection and the request: the latest moment there is."""
@@ -148,7 +151,7 @@ class HttpClient:
         `gate` is asked when the connection stands, immediately before the first byte of the request;
         when it says no, nothing is sent and the result's error is `Fault.WITHHELD`.
         """
-        exchange = _Exchange(gate)
+        exchange = _Exchange(gate, request.max_body_bytes)
         url, refusal = _target(request.url, request.is_trusted, self._policy, self._allow_http)
         if refusal is not None:
             fault = Fault.BLOCKED_ADDRESS if refusal.is_blocked else Fault.CONFIGURATION

@@ -11,20 +11,25 @@ from typing import Any, Final, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from cronsched.core.http.body import BodyReader
+from cronsched.core.http.body import MAX_BODY_BYTES, BodyReader
 
 _MAX_FIELD: Final = 8190
 _MAX_HEAD: Final = 64 * 1024
-# With the frames of its chunks, and what follows the last of them.
-_MAX_ANSWER: Final = 1024 * 1024
+# For each byte of the body that is kept: with the frames of its chunks, and what follows the last of them.
+_ANSWER_FACTOR: Final = 16
 # Lower case; the few that someone reads.
 _KEPT: Final = frozenset(
     {
         b"content-encoding",
         b"content-type",
+        b"etag",
+        b"github-authentication-token-expiration",
         b"location",
         b"retry-after",
+        b"x-accepted-github-permissions",
         b"x-github-request-id",
+        b"x-oauth-scopes",
+        b"x-ratelimit-limit",
         b"x-ratelimit-remaining",
         b"x-ratelimit-reset",
     }
@@ -44,10 +49,10 @@ class Answer:
 
     __slots__ = ("body", "headers", "status")
 
-    def __init__(self) -> None:
+    def __init__(self, max_body_bytes: int = MAX_BODY_BYTES) -> None:
         self.status: int | None = None
         self.headers: dict[str, str] = {}
-        self.body = BodyReader()
+        self.body = BodyReader(max_body_bytes)
 
 
 class Connection(asyncio.Protocol):
@@ -166,7 +171,7 @@ class Connection(asyncio.Protocol):
             return
         if self._answer.status is None and self._bytes > _MAX_HEAD:
             self._end(InvalidAnswer())
-        elif self._bytes > _MAX_ANSWER:
+        elif self._bytes > _MAX_HEAD + _ANSWER_FACTOR * self._answer.body.limit:
             self._answer.body.is_truncated = True
             self._end()
 

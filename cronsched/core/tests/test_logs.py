@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import json
 import logging
 import sys
 
 import pytest
 
-from cronsched.core.logs import LineFormatter
+from cronsched.core.logs import JsonFormatter, LineFormatter
 
 
 def formatted(message: str, *args: object, exc_info: object = None) -> str:
@@ -44,3 +45,52 @@ def test_known_secrets_are_cut_out_of_message_and_traceback():
     assert "s3cret" not in text
     assert "short" in text
     assert text.count("[redacted]") == 3  # the source line shows it too
+
+
+def as_json(message: str, *args: object, exc_info: object = None) -> dict[str, str]:
+    record = logging.LogRecord("jobs.engine", logging.WARNING, "x", 1, message, args, exc_info)
+    (line,) = JsonFormatter(secrets=['s3cret"token']).format(record).splitlines()
+    entry: dict[str, str] = json.loads(line)
+    return entry
+
+
+def test_as_json_each_field_of_the_message_is_one():
+    entry = as_json("run ended execution=%s status=%s", "0199-ab", "failed")
+
+    assert entry.pop("time").endswith("+00:00")
+    assert entry == {
+        "level": "WARNING", "logger": "jobs.engine", "event": "run ended",
+        "message": "run ended execution=0199-ab status=failed", "execution": "0199-ab", "status": "failed",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("message", "event", "fields"),
+    [
+        ("nothing to tell", "nothing to tell", {}),
+        (
+            "slow took_s=5.0 error=no such table: jobs",
+            "slow",
+            {"took_s": "5.0", "error": "no such table: jobs"},
+        ),
+        ("job=7", "job=7", {"job": "7"}),
+        # What names the record cannot be forged.
+        ("x level=INFO logger=other", "x", {"level": "WARNING", "logger": "jobs.engine"}),
+        ("two\nlines a=1", "two\nlines", {"a": "1"}),
+    ],
+)
+def test_json_takes_any_message(message, event, fields):
+    entry = as_json(message)
+
+    assert entry["event"] == event
+    assert {name: entry[name] for name in fields} == fields
+
+
+def test_json_gives_no_secret_away():
+    try:
+        raise ValueError('s3cret"token')
+    except ValueError:
+        entry = as_json('refused token=s3cret"token', exc_info=sys.exc_info())
+
+    assert "s3cret" not in json.dumps(entry)
+    assert "ValueError: [redacted]" in entry["exception"]

@@ -1,4 +1,4 @@
-"""Jobs as a file that `import_jobs` and the bulk upload take back without a change."""
+"""Jobs as a file that `import_jobs` (CSV) or `apply` (YAML) takes back without a change."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from django.core.management.base import CommandError, CommandParser
 
 from cronsched.management.base import ProductCommand, counted
 from jobs.models import Job
+from jobs.services.as_code.export import yaml_lines
 from jobs.services.bulk_upload.export import csv_lines
 
 
 class Command(ProductCommand):
-    help = "Write all jobs as CSV in UTF-8, to standard output or a file."
+    help = "Write all jobs as CSV, or with teams and categories as YAML, to standard output or a file."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--format", choices=["csv"], default="csv")
+        parser.add_argument("--format", choices=["csv", "yaml"], default="csv")
         parser.add_argument("--output", metavar="FILE", help="write to this file in place of standard output")
         parser.add_argument(
             "--bom", action="store_true", help="begin with a byte order mark, so that Excel reads it as UTF-8"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        lines = csv_lines(Job.objects.all())
+        lines = (yaml_lines if options["format"] == "yaml" else csv_lines)(Job.objects.all())
         progress = self.progress("Exported", Job.objects.count())
         # On a terminal that shows the rows themselves, nobody wants to see them counted.
         is_watched = bool(options["output"]) or not self.stdout.isatty()

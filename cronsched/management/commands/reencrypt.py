@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Model
 
 from cronsched.core.crypto import SecretUnreadable, reencrypt
-from jobs.models import Job, JobExecution
+from jobs.models import GitHubToken, Job, JobExecution, JobUpload
 from notifications.models import SlackSettings
 
 # Every column that cronsched.core.crypto writes.
@@ -19,6 +19,8 @@ ENCRYPTED: Final[tuple[tuple[type[Model], str], ...]] = (
     (Job, "signing_secret"),
     (Job, "previous_signing_secret"),
     (JobExecution, "overrides"),
+    (JobUpload, "content"),
+    (GitHubToken, "secret"),
     (SlackSettings, "webhook_url"),
 )
 

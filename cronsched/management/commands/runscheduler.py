@@ -15,13 +15,19 @@ from types import FrameType
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import CommandParser
+from django.core.management.base import CommandError, CommandParser
+from prometheus_client import start_http_server
 
+from cronsched import env
 from cronsched.chores import ChoreScheduler
+from cronsched.core.db import limit_idle_transactions
 from cronsched.garbage import collect_rarely
 from cronsched.management.base import ProductCommand, seconds
-from jobs.engine.config import from_settings
+from jobs.engine import metrics
+from jobs.engine.config import EngineConfig, from_settings
+from jobs.engine.lease import idle_limit_s
 from jobs.engine.loop import WATCH_S, Engine
+from jobs.engine.offer import Offers
 from jobs.services.maintenance import resync
 from jobs.services.trial import sender_config
 from notifications.engine.sender import Senders
@@ -53,9 +59,12 @@ class Command(ProductCommand):
             name = "TESTING=true" if settings.TESTING else "SCHEDULER_ENABLED=false"
             self.stdout.write(f"{name}: no scheduler is started.")
             return
+        for line in env.warnings():
+            logger.warning(line)
         # Blocked before the first thread starts, which inherits that: this thread alone takes signals.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         engine = make_engine()
+        serve_metrics()
         senders = Senders(is_leading=lambda: engine.keeper.trusted_term() is not None)
         collect_rarely()
         engine.start()
@@ -105,14 +114,38 @@ def leave(code: int) -> None:
         sys.exit(code)
 
 
+def serve_metrics() -> None:
+    """This process' figures at METRICS_HOST:METRICS_PORT, in a thread. CommandError where it is taken."""
+    if not settings.METRICS_PORT:
+        return
+    try:
+        start_http_server(settings.METRICS_PORT, settings.METRICS_HOST, metrics.REGISTRY)
+    except OSError as error:
+        where = f"{settings.METRICS_HOST}:{settings.METRICS_PORT}"
+        raise CommandError(
+            f"METRICS_PORT: {where} cannot be listened on: {error.strerror}. Each scheduler of a machine "
+            "needs a port of its own; 0 serves no metrics."
+        ) from None
+
+
+def make_offers(config: EngineConfig) -> Offers:
+    # Only here: an installation that sends by itself needs no Celery.
+    from cronsched.celery_app import publish
+
+    return Offers(publish, grace_s=config.grace_s)
+
+
 def make_engine() -> Engine:
     """The engine as the settings describe it, with its chores."""
+    limit_idle_transactions(idle_limit_s(settings.SCHEDULER_LOCK_STALE_SECONDS))
     chores = ChoreScheduler()
+    config = from_settings()
     engine = Engine(
-        from_settings(),
+        config,
         sender_config(),
         lease_s=settings.SCHEDULER_LOCK_STALE_SECONDS,
         resync=resync,
+        offer=make_offers(config) if settings.SEND_BACKEND == "celery" else None,
         on_lead=lambda: chores.start(engine.keeper),
         on_lead_lost=chores.stop,
     )

@@ -66,7 +66,7 @@ def seed_categories(*, now: datetime) -> list[str]:
         if slug in present:
             continue
         try:
-            create_category(name=CATEGORIES[slug], slug=slug, by=None, now=now)
+            create_category(name=CATEGORIES[slug], slug=slug, by=None, now=now, via="command")
         except Conflict:
             # Another process seeds at the same time, or somebody uses the name.
             continue

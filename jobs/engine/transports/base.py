@@ -2,14 +2,14 @@
 
 A transport is two pure functions. `build` turns a delivery into a request, or into a verdict where
 nothing can be sent; `interpret` turns what the network gave into a verdict. Neither raises, reads a
-clock or a setting, or touches a socket.
+clock or a setting, or touches a socket. One that needs more than one call (a token first, a second
+try in other words) says so in an `exchange` of its own, in the place of the one below.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -20,8 +20,9 @@ from urllib.parse import quote
 
 from cronsched.core.http.client import HttpRequest, HttpResult
 from cronsched.core.http.faults import Fault
+from cronsched.core.masking import USERINFO
 from cronsched.core.text import strip_unstorable
-from jobs.engine.messages import Delivery, Outcome, Reason
+from jobs.engine.messages import Delivery, GitHubRunRef, Outcome, Reason
 
 # A receiver may ask for more; a job waits no longer than this for its next attempt.
 MAX_RETRY_AFTER_S: Final = 24 * 60 * 60.0
@@ -33,7 +34,6 @@ _RETRYABLE: Final = frozenset({408, 425, 429})
 _MAX_MESSAGE_CHARS: Final = 2000
 # Shorter ones are no secrets, and would be found in every other word.
 _MIN_SECRET_CHARS: Final = 4
-_USERINFO: Final = re.compile(r"(?<=://)[^/?#\s@]+(?=@)")
 # Made once: `json.dumps` would make one for each call.
 _JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 _PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
@@ -50,12 +50,38 @@ class Verdict:
     output: str = ""
     is_retryable: bool = False
     retry_after_s: float | None = None
+    github_run: GitHubRunRef | None = None
+
+
+# Makes one call; the second argument is the gate that is asked before the first byte.
+Send = Callable[..., Awaitable[HttpResult]]
+Gate = Callable[[], bool]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Line:
+    """What an exchange may use: the client's `send`; this attempt's gate and beginning; the clock."""
+
+    send: Send
+    gate: Gate
+    clock: Callable[[], datetime]
+    started_at: datetime
+    user_agent: str
 
 
 class Transport(Protocol):
     def build(self, delivery: Delivery, *, now: datetime, user_agent: str) -> HttpRequest | Verdict: ...
 
     def interpret(self, delivery: Delivery, result: HttpResult, *, now: datetime) -> Verdict: ...
+
+
+async def exchange(transport: Transport, delivery: Delivery, line: Line) -> Verdict:
+    """Build, send, interpret: one call."""
+    request = transport.build(delivery, now=line.started_at, user_agent=line.user_agent)
+    if isinstance(request, Verdict):
+        return request
+    result = await line.send(request, gate=line.gate)
+    return transport.interpret(delivery, result, now=line.clock())
 
 
 def misconfigured(message: str) -> Verdict:
@@ -119,7 +145,7 @@ def encode_json(value: Mapping[str, Any]) -> bytes:
 def finished(verdict: Verdict, *, secrets: Iterable[str], is_truncated: bool = False) -> Verdict:
     """The verdict as it may be stored and shown: without secrets, NUL or lone surrogates."""
     spellings = _spellings(tuple(secrets))
-    message = _USERINFO.sub(REDACTED, redact(strip_unstorable(verdict.error_message), spellings))
+    message = USERINFO.sub(REDACTED, redact(strip_unstorable(verdict.error_message), spellings))
     output = redact(strip_unstorable(verdict.output), spellings)
     if is_truncated:
         output = _redact_cut(output, spellings)

@@ -2,6 +2,11 @@
 
 docs.github.com/rest/actions/workflows, API version 2022-11-28. GitHub knows no id for a dispatch, so
 a repeated one is a second run: only what was certainly not accepted may be tried again.
+
+`return_run_details` asks for the id of the run that is started; a server that does not know the
+field (Enterprise Server, until it does) is asked again without it, and from then on at once. What
+may have been accepted although no answer came is FOLLOWED where the run shows our id in its name:
+whoever follows looks for it before anything is sent again.
 """
 
 from __future__ import annotations
@@ -9,14 +14,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote
 
 from cronsched.core.http.client import HttpRequest, HttpResult
 from cronsched.core.http.faults import Fault
-from jobs.engine.messages import Delivery, GitHubTarget, Outcome, Reason
+from jobs.engine.messages import Delivery, GitHubRunRef, GitHubTarget, Outcome, Reason
+from jobs.engine.transports import github_app
 from jobs.engine.transports.base import (
+    Line,
     Verdict,
     encode_json,
     faulted,
@@ -41,7 +49,17 @@ _RETRYABLE_FAULTS: Final = frozenset({Fault.TIMEOUT, Fault.CONNECTION, Fault.DNS
 _DEFAULT_LIMIT_WAIT_S: Final = 60.0
 _NO_TARGET: Final = "The job has no GitHub target."
 _MAX_DETAIL_CHARS: Final = 300
+_MAX_LINK_CHARS: Final = 500
 _UNKNOWN_OUTCOME: Final = "The workflow may have been started: see the repository's Actions page."
+# What a server that does not know a field answers with (Enterprise Server 3.19: "… is not a permitted key").
+_REFUSED_FIELD: Final = frozenset({400, 422})
+_DETAILS: Final = "return_run_details"
+NOT_FOLLOWED: Final = (
+    "Dispatched, outcome not followed: GitHub did not tell which run was started. Name an input of the "
+    "workflow that shows in its run-name, and the run is found by it."
+)
+# Servers that do not know the field, for as long as this process lives.
+_without_details: set[str] = set()
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 
 
@@ -68,6 +86,30 @@ def input_text(value: Any) -> str:
     return "" if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
+async def exchange(delivery: Delivery, line: Line) -> Verdict:
+    """A token where an App has to be asked for it, the dispatch, and where needed in the old words again."""
+    ready = await github_app.with_token(delivery, line)
+    if isinstance(ready, Verdict):
+        return ready
+    request = build(ready, now=line.started_at, user_agent=line.user_agent)
+    if isinstance(request, Verdict):
+        return request
+    result = await line.send(request, gate=line.gate)
+    if is_field_refused(result) and ready.github is not None:
+        _without_details.add(ready.github.api_url)
+        request = build(ready, now=line.started_at, user_agent=line.user_agent)
+        if isinstance(request, HttpRequest):
+            result = await line.send(request, gate=line.gate)
+    if result.status == 401 and ready.github is not None and ready.github.app is not None:
+        github_app.forget(ready.github.app, api_url=ready.github.api_url)
+    return interpret(ready, result, now=line.clock())
+
+
+def is_field_refused(result: HttpResult) -> bool:
+    """Whether the server refused the dispatch for `return_run_details`, and so started nothing."""
+    return result.error is None and result.status in _REFUSED_FIELD and _DETAILS in result.body
+
+
 def build(delivery: Delivery, *, now: datetime, user_agent: str) -> HttpRequest | Verdict:
     """The call of contract §12, or a verdict when a token, a name or an input makes it impossible."""
     target = delivery.github
@@ -79,17 +121,14 @@ def build(delivery: Delivery, *, now: datetime, user_agent: str) -> HttpRequest 
         inputs = {name: input_text(value) for name, value in target.inputs.items()}
     except (TypeError, ValueError):
         return misconfigured("An input of the workflow cannot be written as text.")
+    if target.correlation_input:
+        inputs[target.correlation_input] = str(delivery.execution_id)
+    details = {} if target.api_url in _without_details else {_DETAILS: True}
     return HttpRequest(
         method="POST",
         url=_dispatch_url(target),
-        headers={
-            "Accept": "application/vnd.github+json",
-            "Authorization": f"Bearer {target.token}",
-            "Content-Type": "application/json",
-            "User-Agent": user_agent,
-            "X-GitHub-Api-Version": API_VERSION,
-        },
-        body=encode_json({"ref": target.ref, "inputs": inputs}),
+        headers={"Content-Type": "application/json", **headers(target.token, user_agent=user_agent)},
+        body=encode_json({"ref": target.ref, "inputs": inputs, **details}),
         timeout_s=delivery.timeout_s,
         is_trusted=True,
     )
@@ -102,6 +141,16 @@ def interpret(delivery: Delivery, result: HttpResult, *, now: datetime) -> Verdi
         return misconfigured(_NO_TARGET)
     verdict = _judge(target, result, now=now)
     return finished(verdict, secrets=(target.token,), is_truncated=result.is_truncated)
+
+
+def headers(token: str, *, user_agent: str) -> dict[str, str]:
+    """What every call of the API carries."""
+    return {
+        "Accept": "application/vnd.github+json",
+        "Authorization": f"Bearer {token}",
+        "User-Agent": user_agent,
+        "X-GitHub-Api-Version": API_VERSION,
+    }
 
 
 def _problem(target: GitHubTarget) -> str | None:
@@ -123,12 +172,49 @@ def _dispatch_url(target: GitHubTarget) -> str:
 
 
 def _judge(target: GitHubTarget, result: HttpResult, *, now: datetime) -> Verdict:
-    if result.error is not None:
-        return _faulted(result, result.error)
     status = result.status or 0
-    if status in _ACCEPTED:
-        return Verdict(outcome=Outcome.SUCCESS, response_status=status, output=output_of(result))
-    is_limit = _is_limit(status, result)
+    if result.error is None and status in _ACCEPTED:
+        return _accepted(target, result)
+    if result.error is not None:
+        verdict = _faulted(result, result.error)
+    else:
+        verdict = _refused(target, result, status, now=now)
+    is_ambiguous = result.was_sent and (result.error is not None or status >= 500)
+    if is_ambiguous and target.is_followed and target.correlation_input:
+        return replace(verdict, outcome=Outcome.FOLLOWED, github_run=GitHubRunRef())
+    return verdict
+
+
+def _accepted(target: GitHubTarget, result: HttpResult) -> Verdict:
+    """Taken. It is followed where the run is known, or can be found; else its end is not known here."""
+    run = _run_of(result)
+    taken = Verdict(outcome=Outcome.SUCCESS, response_status=result.status, output=output_of(result))
+    if not target.is_followed:
+        return taken
+    if run.run_id is None and not target.correlation_input:
+        return replace(taken, output=f"{NOT_FOLLOWED}\n{taken.output}".rstrip())
+    return replace(taken, outcome=Outcome.FOLLOWED, github_run=run)
+
+
+def _run_of(result: HttpResult) -> GitHubRunRef:
+    """The run that a 200 names; one without an id where it names none."""
+    try:
+        said = json.loads(result.body)
+        run_id, url = said["workflow_run_id"], said.get("html_url", "")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return GitHubRunRef()
+    is_id = isinstance(run_id, int) and not isinstance(run_id, bool) and 0 < run_id < 2**63
+    return GitHubRunRef(run_id=run_id, html_url=web_link(url)) if is_id else GitHubRunRef()
+
+
+def web_link(url: Any) -> str:
+    """The link, where it is one that may be shown; else ""."""
+    is_link = isinstance(url, str) and url.startswith(("https://", "http://")) and len(url) <= _MAX_LINK_CHARS
+    return url if is_link else ""
+
+
+def _refused(target: GitHubTarget, result: HttpResult, status: int, *, now: datetime) -> Verdict:
+    is_limit = is_limited(result)
     return Verdict(
         outcome=Outcome.FAILED,
         reason=Reason.HTTP_STATUS,
@@ -136,7 +222,7 @@ def _judge(target: GitHubTarget, result: HttpResult, *, now: datetime) -> Verdic
         error_message=_sentence(status, target, result, is_limit),
         output=output_of(result),
         is_retryable=is_limit or status in _RETRYABLE_STATUSES,
-        retry_after_s=_limit_wait_s(result, now) if is_limit else retry_after_s(result, now=now),
+        retry_after_s=limit_wait_s(result, now) if is_limit else retry_after_s(result, now=now),
     )
 
 
@@ -149,16 +235,16 @@ def _faulted(result: HttpResult, fault: Fault) -> Verdict:
     return faulted(result, fault, message=message, is_retryable=is_retryable)
 
 
-def _is_limit(status: int, result: HttpResult) -> bool:
+def is_limited(result: HttpResult) -> bool:
     """A used-up rate limit, which GitHub also tells by 403: docs, "Rate limits for the REST API"."""
-    if status == 429:
+    if result.status == 429:
         return True
-    headers = result.headers
-    has_sign = "retry-after" in headers or headers.get("x-ratelimit-remaining") == "0"
-    return status == 403 and (has_sign or "rate limit" in _detail(result).lower())
+    given = result.headers
+    has_sign = "retry-after" in given or given.get("x-ratelimit-remaining") == "0"
+    return result.status == 403 and (has_sign or "rate limit" in detail_of(result).lower())
 
 
-def _limit_wait_s(result: HttpResult, now: datetime) -> float:
+def limit_wait_s(result: HttpResult, now: datetime) -> float:
     if (asked := retry_after_s(result, now=now)) is not None:
         return asked
     reset = result.headers.get("x-ratelimit-reset", "")
@@ -170,7 +256,7 @@ def _limit_wait_s(result: HttpResult, now: datetime) -> float:
 
 def _sentence(status: int, target: GitHubTarget, result: HttpResult, is_limit: bool) -> str:
     """What happened, what GitHub says about it, and what to do."""
-    detail = _detail(result)
+    detail = detail_of(result)
     said = f"{status_text(status)}: {detail}" if detail else status_text(status)
     repository = f"{target.owner}/{target.repo}"
     if is_limit:
@@ -189,7 +275,7 @@ def _sentence(status: int, target: GitHubTarget, result: HttpResult, is_limit: b
     return template.format(said=said, repository=repository, workflow=target.workflow, ref=target.ref)
 
 
-def _detail(result: HttpResult) -> str:
+def detail_of(result: HttpResult) -> str:
     """GitHub's own `message`, when the answer is its JSON."""
     try:
         message = json.loads(result.body)["message"]

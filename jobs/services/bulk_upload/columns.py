@@ -14,6 +14,7 @@ from itertools import zip_longest
 from typing import Any, Final, NoReturn
 
 from cronsched.core.api.params import parse_bool
+from cronsched.core.cells import as_written
 from cronsched.core.errors import InvalidInput
 from jobs.models import Job
 from jobs.services.bulk_upload.table import Row, TableFault
@@ -25,8 +26,6 @@ OFF_WORDS: Final = frozenset({"disable", "disabled", "inactive", "paused", "fals
 BRANCH: Final = "branch"
 
 _BLANKS: Final = re.compile(r"[\s_]+")
-# What a spreadsheet would run. Quotes before it count: taking one away must give back what was there.
-_FORMULA: Final = re.compile(r"'*[=+\-@\t\r]")
 _YEAR_FIRST: Final = re.compile(r"(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?(?:[T ]00:00(?::00)?)?", re.ASCII)
 _ADDRESS_ENDS: Final = re.compile(r"[,;\r\n]+")
 _WHOLE: Final = re.compile(r"[+-]?\d{1,9}(?:\.0+)?", re.ASCII)
@@ -48,16 +47,6 @@ class Entry:
 
 
 # ---- cells ------------------------------------------------------------------------------------
-
-
-def harmless(text: str) -> str:
-    """The text as a cell that no spreadsheet takes for a formula."""
-    return f"'{text}" if _FORMULA.match(text) else text
-
-
-def as_written(cell: str) -> str:
-    """The text that `harmless` made the cell of."""
-    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def _read_text(name: str, text: str) -> str:
@@ -168,7 +157,7 @@ COLUMNS: Final = (
         write=lambda value: "enabled" if value else "disabled",
     ),
     Column(field="target_url", title="Target URL", clears=True),
-    Column(field="github_owner", title="GitHub Owner", clears=True),
+    Column(field="github_owner", title="GitHub Owner"),
     Column(field="github_repo", title="Repo", others=("github_repo",), clears=True),
     Column(
         field="github_workflow_name", title="Workflow Name", others=("github_workflow_name",), clears=True
@@ -208,6 +197,9 @@ COLUMNS: Final = (
     Column(field="catch_up", title="catch_up"),
     Column(field="max_retries", title="max_retries", read=_read_whole),
     Column(field="timeout_seconds", title="timeout_seconds", clears=True, read=_read_whole),
+    Column(field="follow_run", title="follow_run", read=_read_flag, write=_write_flag),
+    Column(field="follow_timeout_minutes", title="follow_timeout_minutes", clears=True, read=_read_whole),
+    Column(field="github_correlation_input", title="github_correlation_input", clears=True),
 )
 _BRANCH_COLUMN: Final = Column(field=BRANCH, title="Branch")
 # Read, never written: an export holds no secrets, and a blank keeps what is there.

@@ -21,7 +21,7 @@ from uuid import UUID
 from django.db import DatabaseError, InterfaceError, OperationalError, transaction
 
 from accounts.models import User
-from accounts.roles import may_change_job
+from accounts.roles import is_within_team, may_change_job
 from cronsched.core.db import insert_each, is_conflict, let_others_write, locked, retry_conflicts, update_each
 from cronsched.core.errors import InvalidInput
 from cronsched.core.text import name_key
@@ -31,7 +31,7 @@ from jobs.services import fields
 from jobs.services.bulk_upload.columns import Entry
 from jobs.services.edits import Edit, edit_job, make_job
 from jobs.services.overtaken import record_overtaken
-from jobs.services.validation import Lookups, clean_job
+from jobs.services.validation import Lookups, clean_job, refuse_other_team
 from jobs.signals import JobChange
 from taxonomy.models import JobCategory, PicTeam
 from taxonomy.services import choose
@@ -80,6 +80,8 @@ class Outcome:
     job: Job | None = None
     changes: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     error: str = ""
+    # The error's messages by field, where fields are at fault.
+    details: Mapping[str, Sequence[str]] = field(default_factory=dict)
     edit: Edit | None = None
 
 
@@ -100,22 +102,36 @@ def upload_jobs(entries: Iterable[Entry], upload: Upload) -> Generator[Outcome]:
     """
     counts: Counter[Action] = Counter()
     try:
-        for batch in _batches(_without_repeats(entries)):
-            if counts and not upload.dry_run:
-                let_others_write()
-            outcomes = _stored(batch, upload)
-            counts.update(outcome.action for outcome in outcomes)
-            yield from outcomes
+        for outcome in upload_part(entries, upload):
+            counts[outcome.action] += 1
+            yield outcome
     finally:
-        if not upload.dry_run:
-            _tell(counts, upload)
+        tell_of_upload(counts, upload)
 
 
-def _tell(counts: Counter[Action], upload: Upload) -> None:
-    created, updated = counts[Action.CREATED], counts[Action.UPDATED]
+def upload_part(
+    entries: Iterable[Entry], upload: Upload, *, begin: int = 0, count: int | None = None
+) -> Generator[Outcome]:
+    """As `upload_jobs`, `count` entries from `begin` on (0 is the first), and nobody is told.
+
+    `entries` are those of the whole file all the same: a repeated name is found across its parts.
+    """
+    end = None if count is None else begin + count
+    part = islice(_without_repeats(entries), begin, end)
+    for number, batch in enumerate(_batches(part)):
+        if number and not upload.dry_run:
+            let_others_write()
+        yield from _stored(batch, upload)
+
+
+def tell_of_upload(counts: Mapping[Action, int], upload: Upload) -> None:
+    """Tell once of a whole upload that is over; of a dry run, or of one that changed nothing, nothing."""
+    if upload.dry_run:
+        return
+    created, updated = counts.get(Action.CREATED, 0), counts.get(Action.UPDATED, 0)
     if not (created or updated):
         return
-    failed = counts[Action.FAILED]
+    failed = counts.get(Action.FAILED, 0)
     try:
         tell_uploaded(
             created=created, updated=updated, failed=failed, now=upload.now, by=upload.by, via=upload.via
@@ -259,16 +275,21 @@ def _judge(entry: Entry, known: _Known, upload: Upload) -> Outcome:
     if entry.fault:
         return _failed(entry, entry.fault)
     job = known.jobs.get(name_key(entry.name))
-    may_change = (
-        job is None or upload.by is None or may_change_job(upload.by, created_by_id=job.created_by_id)
-    )
+    if job is not None and not _may_change(job, upload.by):
+        return _failed(entry, _NOT_OWN)
     try:
         clean = clean_job(_data(entry, job, upload), instance=job, now=upload.now, lookups=known)
-        if clean and not may_change:
-            return _failed(entry, _NOT_OWN)
+        refuse_other_team(clean, upload.by)
         return _applied(entry, job, clean, upload)
     except InvalidInput as error:
-        return _failed(entry, error.message if may_change else _NOT_OWN)
+        return _failed(entry, error.message, error.details)
+
+
+def _may_change(job: Job, by: User | None) -> bool:
+    if by is None:
+        return True
+    slug = job.pic_team.slug if job.pic_team is not None else None
+    return may_change_job(by, created_by_id=job.created_by_id) and is_within_team(by, slug)
 
 
 def _data(entry: Entry, job: Job | None, upload: Upload) -> Mapping[str, Any]:
@@ -301,8 +322,8 @@ def _applied(entry: Entry, job: Job | None, clean: Mapping[str, Any], upload: Up
     return _outcome(entry, Action.UPDATED, job=job, changes=edit.changes, edit=edit)
 
 
-def _failed(entry: Entry, error: str) -> Outcome:
-    return _outcome(entry, Action.FAILED, error=error)
+def _failed(entry: Entry, error: str, details: Mapping[str, Sequence[str]] | None = None) -> Outcome:
+    return _outcome(entry, Action.FAILED, error=error, details=details or {})
 
 
 def _outcome(entry: Entry, action: Action, **values: Any) -> Outcome:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from jobs.services.bulk_upload.columns import Entry, Layout, count_known
-from jobs.services.bulk_upload.table import ROWS_MAX, Table, TableFault
+from jobs.services.bulk_upload.table import ROWS_MAX, Row, Table, TableFault
 
 
 class Sheet:
@@ -38,3 +38,11 @@ class Sheet:
         for row in self._table.rows():
             if not self._layout.is_blank(row):
                 yield self._layout.entry(row)
+
+    @property
+    def header(self) -> list[str]:
+        return self._table.header
+
+    def rows(self) -> Iterator[Row]:
+        """The rows below the header as they were written, the empty ones too."""
+        return self._table.rows()

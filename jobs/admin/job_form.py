@@ -1,0 +1,206 @@
+"""The form of a job: what is typed, in plain words; the services judge it.
+
+A target is a webhook or a workflow; `conditional_fields` of the page shows the fields of the one that is
+chosen. Without scripts all of them are there, and the choice counts all the same.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, ClassVar
+
+from django import forms
+from django.conf import settings
+from django.db.models import Q
+from django.utils.text import format_lazy
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from unfold.widgets import (
+    UnfoldAdminPasswordWidget,
+    UnfoldAdminRadioSelectWidget,
+    UnfoldAdminTextareaWidget,
+    UnfoldAdminTextInputWidget,
+    UnfoldBooleanSwitchWidget,
+)
+
+from cronsched.core.admin import LinesField, ServiceForm
+from jobs.choices import ExecutionType
+from jobs.models import Job
+
+GITHUB_TARGET = ("github_owner", "github_repo", "github_workflow_name")
+
+
+class DateWidget(UnfoldAdminTextInputWidget):  # type: ignore[misc]
+    """The browser's own calendar: it knows the keyboard, the phone and the language."""
+
+    input_type = "date"
+
+    def format_value(self, value: Any) -> Any:
+        return value.isoformat() if hasattr(value, "isoformat") else value
+
+
+class JobForm(ServiceForm):
+    aliases = {"signing_secret": "new_signing_secret"}
+
+    target_kind = forms.ChoiceField(
+        label=_("Calls"),
+        required=False,
+        choices=[
+            (ExecutionType.WEBHOOK.value, _("a webhook")),
+            (ExecutionType.GITHUB_ACTIONS.value, _("a GitHub Actions workflow")),
+        ],
+        widget=UnfoldAdminRadioSelectWidget(radio_style=1),
+    )
+    metadata = LinesField(
+        label=_("Metadata"),
+        required=False,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 8, "spellcheck": "false", "class": "cs-mono"}),
+        help_text=_("A JSON object: the body of the webhook, or the inputs of the workflow."),
+    )
+    notification_emails = LinesField(
+        label=_("E-mail to"),
+        required=False,
+        widget=UnfoldAdminTextareaWidget(attrs={"rows": 2}),
+        help_text=_("Addresses, separated by commas or lines."),
+    )
+
+    new_signing_secret = forms.CharField(
+        label=_("New signing secret"),
+        required=False,
+        strip=True,
+        widget=UnfoldAdminPasswordWidget(attrs={"autocomplete": "new-password"}),
+        help_text=_(
+            "Signs the calls (Standard Webhooks). Empty: as it is. After a change both sign for a day."
+        ),
+    )
+    drop_signing_secret = forms.BooleanField(
+        label=_("Take the signing secret away"),
+        required=False,
+        widget=UnfoldBooleanSwitchWidget(),
+    )
+
+    class Meta:
+        model = Job
+        fields: ClassVar[list[str]] = [
+            "name",
+            "category",
+            "pic_team",
+            "created_by",
+            "is_active",
+            "cron_expression",
+            "timezone",
+            "catch_up",
+            "end_date",
+            "target_url",
+            "github_owner",
+            "github_repo",
+            "github_workflow_name",
+            "timeout_seconds",
+            "max_retries",
+            "follow_run",
+            "follow_timeout_minutes",
+            "github_correlation_input",
+            "enable_email_notifications",
+            "notify_on_success",
+            "alert_after",
+        ]
+        help_texts: ClassVar[dict[str, Any]] = {
+            "cron_expression": _(
+                "Minute, hour, day of month, month, day of week: 0 9 * * 1-5 is 09:00 on weekdays."
+            ),
+            "timezone": format_lazy(
+                _("An IANA name such as Europe/Berlin; empty: {zone}."), zone=settings.SCHEDULER_TIMEZONE
+            ),
+            "end_date": _("The last day on which it runs."),
+            "github_repo": _("Its name, or owner/name."),
+            "github_workflow_name": _("The file's name, such as nightly.yml."),
+            "catch_up": _("Of the slots that came due while nobody could fire them."),
+            "max_retries": _(
+                "After the first attempt; a run keeps its id, so that a receiver can drop repeats."
+            ),
+            "follow_run": _("The execution ends as the workflow's run does, not with its dispatch."),
+            "follow_timeout_minutes": _(
+                "Minutes until a run that does not end is given up; empty: six hours."
+            ),
+            "github_correlation_input": _(
+                "An input that the workflow shows in its run-name: it is given the execution's id, so that a "
+                "run is found where GitHub does not tell which one it started."
+            ),
+            "alert_after": _(
+                "Mail and Slack hear of the n-th failure in a row, then once a day, then of the recovery."
+            ),
+            "timeout_seconds": format_lazy(
+                _("For one attempt; empty: {seconds}."), seconds=f"{settings.WEBHOOK_TIMEOUT_SECONDS:g}"
+            ),
+        }
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial["metadata"] = pretty(self.instance.metadata)
+        self.initial["target_kind"] = self.instance.execution_type.value
+        self.initial["notification_emails"] = ", ".join(self.instance.notification_emails)
+        for name in ("category", "pic_team", "created_by"):
+            if field := self.fields.get(name):
+                present = getattr(self.instance, f"{name}_id")
+                field.queryset = field.queryset.filter(Q(is_active=True) | Q(pk=present))  # type: ignore[attr-defined]
+
+    def typed(self) -> dict[str, Any]:
+        """A secret is never shown, so that an empty field says nothing: taking it away is said beside it."""
+        typed = self._chosen_target(super().typed())
+        is_dropped = typed.pop("drop_signing_secret", False)
+        return {**typed, "signing_secret": None} if is_dropped else typed
+
+    def _chosen_target(self, typed: dict[str, Any]) -> dict[str, Any]:
+        """What is chosen is what will be called: nothing of the other is left that would win over it."""
+        typed = {name: value for name, value in typed.items() if name != "target_kind"}
+        chosen, given = self.cleaned_data.get("target_kind"), self.cleaned_data
+        has_github = any(given.get(name) for name in GITHUB_TARGET)
+        if chosen == ExecutionType.WEBHOOK and given.get("target_url") and has_github:
+            return {**typed, **dict.fromkeys(GITHUB_TARGET, "")}
+        if chosen == ExecutionType.GITHUB_ACTIONS and given.get("target_url") and not has_github:
+            return {**typed, "target_url": ""}
+        return typed
+
+    def field_of(self, key: str) -> str:
+        """That there is no target belongs to the fields that are shown."""
+        is_github = self.cleaned_data.get("target_kind") == ExecutionType.GITHUB_ACTIONS
+        return "github_repo" if key == "target_url" and is_github else super().field_of(key)
+
+    def in_form_words(self, key: str, text: str) -> str:
+        """With the line at fault, where metadata is no JSON."""
+        words = super().in_form_words(key, text)
+        fault = json_fault(self.cleaned_data.get("metadata") or "") if key == "metadata" else ""
+        return f"{words} {fault}" if fault else words
+
+    def as_input(self, name: str, value: Any) -> Any:
+        if name in {"category", "pic_team"}:
+            return getattr(value, "slug", value)
+        if name == "metadata":
+            return parsed(value)
+        if name == "notification_emails":
+            return ",".join(value.splitlines())
+        return super().as_input(name, value)
+
+
+def pretty(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def parsed(text: str) -> Any:
+    """The JSON value; None for an empty text; what is no JSON stays text, for the service to refuse."""
+    try:
+        return json.loads(text) if text else None
+    except (ValueError, RecursionError):
+        return text
+
+
+def json_fault(text: str) -> str:
+    """Where the text is no JSON: "Line 2, column 5: Expecting value." "" where it is, or is empty."""
+    try:
+        json.loads(text or "null")
+    except json.JSONDecodeError as error:
+        place = {"line": error.lineno, "column": error.colno, "what": error.msg}
+        return gettext("Line %(line)d, column %(column)d: %(what)s.") % place
+    except (ValueError, RecursionError):
+        return gettext("It is nested too deep, or a number in it is too long.")
+    return ""

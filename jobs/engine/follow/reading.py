@@ -1,0 +1,202 @@
+"""What GitHub is asked about runs, and what its answers say. Pure: requests in, values out.
+
+docs.github.com/rest/actions/workflow-runs and …/workflow-jobs, API version 2022-11-28.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+from cronsched.core.http.client import HttpRequest, HttpResult
+from jobs.engine.transports import github
+from jobs.engine.transports.base import status_text
+
+COMPLETED: Final = "completed"
+PER_PAGE: Final = 100
+# A run is described in 10 to 20 KB, its repository twice among it.
+_MAX_RUN_BYTES: Final = 256 * 1024
+_MAX_LIST_BYTES: Final = 8 * 1024 * 1024
+_TIMEOUT_S: Final = 15.0
+_WORD_MAX: Final = 30
+_NAME_MAX: Final = 200
+_BAD_CONCLUSIONS: Final = frozenset(
+    {"failure", "cancelled", "timed_out", "startup_failure", "action_required"}
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """One repository as it is asked about, and with which token. `name` is the token's, for its limits."""
+
+    api_url: str
+    owner: str
+    repo: str
+    token: str
+    user_agent: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunSeen:
+    """One run as GitHub told of it. `title` is its display_title: what `run-name` made of the inputs."""
+
+    run_id: int
+    attempt: int
+    status: str
+    conclusion: str
+    html_url: str
+    title: str
+    updated_at: datetime | None
+
+    @property
+    def is_completed(self) -> bool:
+        return self.status == COMPLETED
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FailedJob:
+    name: str
+    conclusion: str
+    steps: tuple[str, ...]
+
+
+# ---- questions --------------------------------------------------------------------------------
+
+
+def run_request(place: Place, run_id: int, *, etag: str = "") -> HttpRequest:
+    return _get(place, f"actions/runs/{run_id}", etag=etag, max_body_bytes=_MAX_RUN_BYTES)
+
+
+def list_request(place: Place, since: datetime, *, page: int, etag: str = "") -> HttpRequest:
+    """Runs that were dispatched since then, newest first, a hundred to a page."""
+    query = {
+        "event": "workflow_dispatch",
+        "created": f">={since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "exclude_pull_requests": "true",
+        "per_page": PER_PAGE,
+        "page": page,
+    }
+    return _get(place, f"actions/runs?{urlencode(query)}", etag=etag, max_body_bytes=_MAX_LIST_BYTES)
+
+
+def jobs_request(place: Place, run_id: int) -> HttpRequest:
+    """The jobs of the latest attempt, with their steps."""
+    query = f"filter=latest&per_page={PER_PAGE}"
+    return _get(place, f"actions/runs/{run_id}/jobs?{query}", max_body_bytes=_MAX_LIST_BYTES)
+
+
+def _get(place: Place, path: str, *, etag: str = "", max_body_bytes: int) -> HttpRequest:
+    owner, repo = quote(place.owner, safe=""), quote(place.repo, safe="")
+    headers = github.headers(place.token, user_agent=place.user_agent)
+    return HttpRequest(
+        method="GET",
+        url=f"{place.api_url.rstrip('/')}/repos/{owner}/{repo}/{path}",
+        headers={**headers, "If-None-Match": etag} if etag else headers,
+        timeout_s=_TIMEOUT_S,
+        is_trusted=True,
+        max_body_bytes=max_body_bytes,
+    )
+
+
+# ---- answers ----------------------------------------------------------------------------------
+
+
+def fault_of(result: HttpResult) -> str:
+    """What is wrong with an answer, for a person; "" where it is a 200 or a 304."""
+    if result.error is not None:
+        return f"GitHub did not answer. {result.message}"
+    if result.status in (200, 304):
+        return ""
+    said = github.detail_of(result)
+    text = f"GitHub answered {status_text(result.status or 0)}"
+    return f"{text}: {said}" if said else f"{text}."
+
+
+def read_run(body: str) -> RunSeen | None:
+    """None for what is no description of a run."""
+    return _run(_parsed(body))
+
+
+def read_list(body: str) -> list[RunSeen] | None:
+    """None for what is no list of runs."""
+    found = _parsed(body).get("workflow_runs")
+    if not isinstance(found, list):
+        return None
+    return [run for one in found if (run := _run(one)) is not None]
+
+
+def read_failed_jobs(body: str) -> list[FailedJob]:
+    """The jobs that did not end well, with their steps that did not."""
+    found = _parsed(body).get("jobs")
+    jobs = found if isinstance(found, list) else []
+    return [
+        FailedJob(name=_text(job, "name", _NAME_MAX), conclusion=_word(job, "conclusion"), steps=_steps(job))
+        for job in jobs
+        if isinstance(job, dict) and job.get("conclusion") in _BAD_CONCLUSIONS
+    ]
+
+
+def run_of_event(said: Any) -> RunSeen | None:
+    """The run in a webhook's `workflow_run`, which is described as in the API's answers."""
+    return _run(said)
+
+
+def _steps(job: Mapping[str, Any]) -> tuple[str, ...]:
+    steps = job.get("steps")
+    return tuple(
+        _text(step, "name", _NAME_MAX)
+        for step in (steps if isinstance(steps, list) else [])
+        if isinstance(step, dict) and step.get("conclusion") in _BAD_CONCLUSIONS
+    )
+
+
+def _parsed(body: str) -> dict[str, Any]:
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _run(said: Any) -> RunSeen | None:
+    if not isinstance(said, dict):
+        return None
+    run_id, attempt = _whole(said.get("id")), _whole(said.get("run_attempt"))
+    status = _word(said, "status")
+    if run_id is None or not status:
+        return None
+    return RunSeen(
+        run_id=run_id,
+        attempt=min(attempt or 1, 10**6),
+        status=status,
+        conclusion=_word(said, "conclusion"),
+        html_url=github.web_link(said.get("html_url")),
+        title=_text(said, "display_title", 1000),
+        updated_at=_moment(said.get("updated_at")),
+    )
+
+
+def _whole(value: Any) -> int | None:
+    is_whole = isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63
+    return value if is_whole else None
+
+
+def _word(said: Mapping[str, Any], key: str) -> str:
+    return _text(said, key, _WORD_MAX)
+
+
+def _text(said: Mapping[str, Any], key: str, longest: int) -> str:
+    value = said.get(key)
+    return value[:longest] if isinstance(value, str) else ""
+
+
+def _moment(value: Any) -> datetime | None:
+    try:
+        return datetime.fromisoformat(value.replace("Z", "+00:00")).astimezone(UTC)
+    except (AttributeError, ValueError, TypeError, OverflowError):
+        return None

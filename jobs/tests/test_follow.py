@@ -1,0 +1,656 @@
+"""From a dispatch that GitHub took to the end of its run: record, follow, conclude; on a stand-in GitHub."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from cronsched.core.crypto import encrypt
+from cronsched.core.http.guard import AddressPolicy
+from cronsched.testing.fake_github import RUN_ID, TEST_TOKEN, FakeGitHub, Plan, Run
+from cronsched.testing.fake_github.server import Grant
+from cronsched.testing.http_sink import Reply
+from jobs.choices import FollowState
+from jobs.engine.config import EngineConfig
+from jobs.engine.follow import judge
+from jobs.engine.follow.follower import Follower
+from jobs.engine.follow.look import FEW
+from jobs.engine.lease import LeaseLost, Term, acquire
+from jobs.engine.messages import DeliveryResult, GitHubRunRef, Outcome, Reason
+from jobs.engine.record import record
+from jobs.engine.rescue import rescue_stuck
+from jobs.engine.send import SenderConfig
+from jobs.models import GitHubRun, JobExecution, SchedulerLease
+from jobs.signals import runs_finished
+from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.databases]
+TOKEN = UUID(int=1)
+
+
+class Clock:
+    """One clock for us and for GitHub."""
+
+    def __init__(self) -> None:
+        self.now = NOON
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def forward(self, **by: float) -> None:
+        self.now += timedelta(**by)
+
+
+class Following:
+    """The follower without its thread and with a client for each turn: the test says when one is due."""
+
+    def __init__(self, github: FakeGitHub, clock: Clock, term: Term, config: EngineConfig) -> None:
+        self.github, self.clock, self.term = github, clock, term
+        self._runner = asyncio.Runner()
+        self._config = config
+        self.restart()
+
+    def restart(self) -> None:
+        """What a new leader knows: the database, and nothing else."""
+        sender_config = SenderConfig(policy=AddressPolicy())
+        self.follower = Follower(self._config, sender_config, term=lambda: self.term, clock=self.clock)
+
+    def turn(self, **by: float) -> int:
+        self.clock.forward(**by)
+        client = SenderConfig(policy=AddressPolicy()).client()
+        self._runner.run(client.__aenter__())
+        try:
+            return self.follower.run_once(self._runner, client)
+        finally:
+            self._runner.run(client.__aexit__(None, None, None))
+
+    def close(self) -> None:
+        self._runner.close()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def github(clock: Clock) -> Iterator[FakeGitHub]:
+    with FakeGitHub(clock=lambda: clock.now.timestamp()) as made:
+        yield made
+
+
+@pytest.fixture
+def following(github: FakeGitHub, clock: Clock, term: Term) -> Iterator[Following]:
+    config = EngineConfig(
+        grace_s=30, max_instances=3, timeout_s=30, github_token=TEST_TOKEN, github_api_url=github.api_url
+    )
+    made = Following(github, clock, term, config)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def told() -> Iterator[list[tuple[str, str]]]:
+    """What the world hears: status and message of each end, in order."""
+    heard: list[tuple[str, str]] = []
+
+    def hear(sender: Any, runs: Any, now: Any, **rest: Any) -> None:
+        heard.extend((str(run.status), run.error_message) for run in runs)
+
+    runs_finished.connect(hear, weak=False, dispatch_uid="test_follow")
+    yield heard
+    runs_finished.disconnect(dispatch_uid="test_follow")
+
+
+def started(github: FakeGitHub, plan: Plan, *, title: str = "", repo: str = "app") -> Run:
+    """A run at GitHub, as a dispatch of now would have started it."""
+    now = github.clock()
+    run = Run(
+        run_id=RUN_ID + len(github.runs),
+        owner="acme",
+        repo=repo,
+        workflow="nightly.yml",
+        ref="main",
+        inputs={},
+        title=title,
+        created_at=now,
+        began_at=now,
+        plan=plan,
+    )
+    github.runs[run.run_id] = run
+    return run
+
+
+def dispatched(run: Run | None, *, repo: str = "app", **result: Any) -> JobExecution:
+    """An execution whose dispatch has just been answered, recorded as RECORD does it."""
+    job = result.pop("job", None) or JobFactory(github=True, github_repo=repo)
+    row = ExecutionFactory(
+        job=job,
+        running=True,
+        execution_type="github_actions",
+        claim_token=TOKEN,
+        started_at=NOON,
+        deadline_at=NOON + timedelta(minutes=1),
+    )
+    ref = GitHubRunRef(run_id=run.run_id, html_url=run.html_url) if run else GitHubRunRef()
+    values: dict[str, Any] = {
+        "outcome": Outcome.FOLLOWED,
+        "response_status": 200 if run else 204,
+        "github_run": ref,
+        **result,
+    }
+    record([answer(row, **values)], now=NOON)
+    row.refresh_from_db()
+    return row
+
+
+def answer(row: JobExecution, **values: Any) -> DeliveryResult:
+    return DeliveryResult(
+        execution_id=row.pk,
+        claim_token=row.claim_token,
+        **{"started_at": NOON, "completed_at": NOON, "duration_s": 0.1, **values},
+    )
+
+
+def ended(row: JobExecution) -> JobExecution:
+    row.refresh_from_db()
+    return row
+
+
+# ---- while it is under way --------------------------------------------------------------------
+
+
+def test_a_dispatch_that_github_took_stays_running_with_its_link(following, github, term, told):
+    run = started(github, Plan(working_s=100))
+
+    row = dispatched(run)
+    following.turn(seconds=10)
+
+    assert (row.status, row.deadline_at, row.response_status) == ("running", None, 200)
+    assert row.output.startswith(run.html_url)
+    assert (row.github_run.run_id, row.github_run.state) == (run.run_id, FollowState.FOLLOWING)
+    assert ended(row).status == "running"
+    assert GitHubRun.objects.get().run_status == "in_progress"
+    assert rescue_stuck(now=NOON + timedelta(hours=1), term=term) == 0
+    assert told == []
+
+
+def test_a_followed_run_holds_no_overlap_slot(github, term):
+    row = dispatched(started(github, Plan(working_s=100)))
+
+    assert list(JobExecution.objects.in_flight_of([row.job_id])) == []
+
+
+@pytest.mark.parametrize(
+    ("age_s", "gap_s"), [(0, 5), (10, 5), (20, 5), (60, 15), (120, 30), (240, 60), (20_000, 60)]
+)
+def test_looks_are_five_to_sixty_seconds_apart(age_s, gap_s):
+    assert judge.gap(timedelta(seconds=age_s)) == timedelta(seconds=gap_s)
+
+
+def test_a_run_is_not_looked_at_before_its_time(following, github):
+    dispatched(started(github, Plan(working_s=100)))
+
+    following.turn(seconds=4)
+    assert github.sink.calls == []
+    following.turn(seconds=1)
+    assert len(github.sink.calls) == 1
+
+
+def test_what_has_not_changed_is_asked_for_by_its_etag(following, github):
+    dispatched(started(github, Plan(working_s=100)))
+
+    following.turn(seconds=5)
+    following.turn(seconds=5)
+
+    first, second = github.sink.calls
+    assert "if-none-match" not in first.headers
+    assert second.headers["if-none-match"].startswith('W/"')
+    assert github._used[TEST_TOKEN] == 1, "a 304 is free"
+
+
+# ---- ends -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("conclusion", ["success", "neutral", "skipped"])
+def test_good_conclusions_are_success_and_say_which(following, github, told, conclusion):
+    row = dispatched(started(github, Plan(working_s=33, conclusion=conclusion)))
+
+    following.turn(seconds=40)
+
+    run = ended(row)
+    assert (run.status, run.reason, run.error_message) == ("success", "", "")
+    assert f"Conclusion: {conclusion} (attempt 1)" in run.output
+    assert run.completed_at == NOON + timedelta(seconds=33), "GitHub's own time of the end"
+    assert run.duration_seconds == 33.0
+    assert told == [("success", "")]
+    assert GitHubRun.objects.get().state == FollowState.DONE
+
+
+@pytest.mark.parametrize(
+    "conclusion", ["failure", "cancelled", "timed_out", "startup_failure", "action_required", "stale"]
+)
+def test_every_other_conclusion_fails_with_its_word_and_the_link(following, github, told, conclusion):
+    run = started(github, Plan(conclusion=conclusion))
+    row = dispatched(run)
+
+    following.turn(seconds=5)
+
+    row = ended(row)
+    assert (row.status, row.reason) == ("failed", Reason.CONCLUSION)
+    assert row.error_message.startswith(f"The workflow ended as {conclusion}")
+    assert row.error_message.endswith(run.html_url)
+    assert [status for status, _ in told] == ["failed"]
+    row.job.refresh_from_db()
+    assert (row.job.last_status, row.job.consecutive_failures) == ("failed", 1)
+
+
+def test_a_failure_names_jobs_and_steps(following, github):
+    plan = Plan(conclusion="failure", failed={"build": ("Compile", "Run tests"), "lint": ()})
+    row = dispatched(started(github, plan))
+
+    following.turn(seconds=5)
+
+    text = ended(row).error_message
+    assert 'job "build", step "Compile", "Run tests"; job "lint"' in text
+
+
+def test_a_failure_is_told_although_its_jobs_cannot_be_read(following, github):
+    run = started(github, Plan(conclusion="failure"))
+    github.sink.on(f"/repos/acme/app/actions/runs/{run.run_id}/jobs", Reply(status=500))
+    row = dispatched(run)
+
+    following.turn(seconds=5)
+
+    assert ended(row).error_message == f"The workflow ended as failure. {run.html_url}"
+
+
+def test_a_failed_run_is_not_dispatched_again_whatever_max_retries_says(following, github):
+    job = JobFactory(github=True, max_retries=3)
+    row = dispatched(started(github, Plan(conclusion="failure")), job=job)
+
+    following.turn(seconds=5)
+
+    assert (ended(row).status, row.attempt) == ("failed", 1)
+
+
+def test_a_run_that_never_ends_is_given_up_after_the_longest_wait(following, github, told):
+    job = JobFactory(github=True, follow_timeout_minutes=10)
+    run = started(github, Plan(working_s=10**6))
+    row = dispatched(run, job=job)
+
+    following.turn(minutes=9)
+    assert ended(row).status == "running"
+    following.turn(minutes=1, seconds=1)
+
+    row = ended(row)
+    assert (row.status, row.reason) == ("failed", Reason.TIMEOUT)
+    assert row.error_message == (
+        f"The workflow had not ended within 0.167 h: it was in_progress when it was last seen. {run.html_url}"
+    )
+    assert len(told) == 1
+
+
+# ---- GitHub does not answer as it should ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Reply(status=503), Reply(status=404), Reply(drop=True), Reply(body=b"<html>"), Reply(body=b"[]")],
+)
+def test_a_github_that_is_away_is_asked_until_it_answers(following, github, fault):
+    row = dispatched(started(github, Plan(working_s=10)))
+    github.read_fault = fault
+
+    for _ in range(20):
+        following.turn(seconds=61)
+    assert ended(row).status == "running"
+    assert GitHubRun.objects.get().last_error
+    github.read_fault = None
+    following.turn(seconds=61)
+
+    assert ended(row).status == "success"
+
+
+def test_the_last_fault_is_told_where_a_run_is_given_up(following, github):
+    row = dispatched(started(github, Plan()))
+    github.read_fault = Reply(status=503)
+
+    following.turn(hours=6, seconds=1)
+
+    assert ended(row).reason == Reason.TIMEOUT
+    assert "503 Service Unavailable" in row.error_message
+
+
+def test_a_used_up_limit_is_waited_for(following, github):
+    row = dispatched(started(github, Plan()))
+    github.read_fault = Reply(status=403, headers={"retry-after": "120"})
+
+    following.turn(seconds=5)
+    github.read_fault = None
+    following.turn(seconds=60)
+    assert len(github.sink.calls) == 1, "nothing is asked before the time that was asked for"
+    following.turn(seconds=61)
+
+    assert ended(row).status == "success"
+
+
+def test_a_part_of_the_primary_limit_is_left_to_dispatches(following, github):
+    github.per_hour = 1000
+    for number in range(30):
+        dispatched(started(github, Plan(working_s=10**6), repo=f"app{number}"), repo=f"app{number}")
+    github._used[TEST_TOKEN] = 790
+    github._used_since = github.clock()
+
+    for _ in range(30):
+        following.turn(seconds=61)
+
+    assert 200 - 20 <= 1000 - github._used[TEST_TOKEN] <= 200
+
+
+def test_a_token_asks_ten_times_a_second_at_most_and_fifty_after_a_quiet_while(following, github):
+    for number in range(65):
+        dispatched(started(github, Plan(), repo=f"app{number}"), repo=f"app{number}")
+
+    assert [following.turn(seconds=5), following.turn(seconds=1), following.turn(seconds=1)] == [50, 10, 5]
+
+
+def test_many_failures_at_once_starve_nobody(following, github):
+    """Each asks for the names of its jobs: the lists of the next turns must leave them room."""
+    rows = [
+        dispatched(
+            started(github, Plan(conclusion="failure"), repo=f"app{number % 20}"), repo=f"app{number % 20}"
+        )
+        for number in range(100)
+    ]
+
+    for _ in range(15):
+        following.turn(seconds=1 if following.clock.now > NOON else 5)
+
+    assert {ended(row).status for row in rows} == {"failed"}
+    assert all('job "build"' in row.error_message for row in rows)
+
+
+def test_an_end_that_is_known_does_not_wait_for_a_used_up_limit(following, github):
+    row = dispatched(started(github, Plan(conclusion="failure")))
+    GitHubRun.objects.update(run_status="completed", conclusion="failure")
+    other = dispatched(started(github, Plan(working_s=100), repo="other"), repo="other")
+    github.read_fault = Reply(status=403, headers={"retry-after": "3600"})
+
+    following.turn(seconds=5)
+    following.turn(seconds=5)
+
+    assert ended(row).status == "failed"
+    assert ended(other).status == "running"
+
+
+# ---- many -------------------------------------------------------------------------------------
+
+
+def test_many_runs_of_one_repository_are_one_question(following, github):
+    rows = [dispatched(started(github, Plan(conclusion="success"))) for _ in range(FEW + 1)]
+
+    following.turn(seconds=5)
+
+    [call] = github.sink.calls
+    assert call.path.startswith("/repos/acme/app/actions/runs?event=workflow_dispatch&created=")
+    assert {ended(row).status for row in rows} == {"success"}
+
+
+def test_a_list_is_read_page_by_page_until_all_are_found(following, github):
+    rows = [dispatched(started(github, Plan())) for _ in range(FEW + 1)]
+    for _ in range(150):
+        started(github, Plan(working_s=10**6))
+
+    following.turn(seconds=5)
+
+    assert len(github.calls_of("GET", "/actions/runs?")) == 2
+    assert {ended(row).status for row in rows} == {"success"}
+
+
+def test_statements_do_not_grow_with_the_runs(following, github):
+    def cost(count: int) -> int:
+        for _ in range(count):
+            dispatched(started(github, Plan(working_s=10**6)))
+        with CaptureQueriesContext(connection) as captured:
+            following.turn(seconds=61)
+        # An executemany is told row by row on some databases.
+        return len({query["sql"].partition(" WHERE")[0].partition(" SET")[0] for query in captured})
+
+    assert cost(40) == cost(10)
+
+
+# ---- successors -------------------------------------------------------------------------------
+
+
+def test_a_new_leader_goes_on_where_the_other_died(following, github):
+    row = dispatched(started(github, Plan(working_s=20)))
+    following.turn(seconds=5)
+
+    following.restart()
+    following.turn(seconds=20)
+
+    assert ended(row).status == "success"
+
+
+def test_who_has_lost_the_lead_writes_nothing(following, github, told):
+    row = dispatched(started(github, Plan()))
+    SchedulerLease.objects.update(holder="", expires_at=NOON - timedelta(days=400))
+    assert acquire(holder="another", ttl_s=600)
+
+    with pytest.raises(LeaseLost):
+        following.turn(seconds=5)
+
+    assert ended(row).status == "running"
+    assert told == []
+
+
+def test_an_end_is_told_once_although_two_have_seen_it(following, github, told):
+    row = dispatched(started(github, Plan(conclusion="failure")))
+    following.turn(seconds=5)
+    # As if the process had died between the end and the note that it is told.
+    GitHubRun.objects.update(state=FollowState.FOLLOWING, recorded_attempt=0, next_look_at=NOON)
+
+    following.turn(seconds=5)
+
+    assert len(told) == 1
+    assert ended(row).status == "failed"
+
+
+# ---- re-runs ----------------------------------------------------------------------------------
+
+
+def test_a_re_run_that_ends_well_replaces_the_failure(following, github, told):
+    run = started(github, Plan(conclusion="failure"))
+    row = dispatched(run)
+    following.turn(seconds=5)
+    following.clock.forward(minutes=10)
+    run.run_again(Plan(working_s=300), now=github.clock())
+
+    following.turn(seconds=0)
+    assert ended(row).status == "failed", "until the re-run has ended"
+    following.turn(minutes=6)
+
+    row = ended(row)
+    assert (row.status, row.error_message) == ("success", "")
+    assert "(attempt 2)" in row.output
+    assert [status for status, _ in told] == ["failed", "success"]
+    row.job.refresh_from_db()
+    assert (row.job.last_status, row.job.consecutive_failures) == ("success", 0)
+
+
+def test_a_re_run_that_fails_too_is_told_to_nobody(following, github, told):
+    run = started(github, Plan(conclusion="failure"))
+    row = dispatched(run)
+    following.turn(seconds=5)
+    run.run_again(Plan(conclusion="failure"), now=github.clock())
+
+    following.turn(minutes=2)
+
+    assert len(told) == 1
+    assert (ended(row).status, row.github_run.recorded_attempt) == ("failed", 2)
+
+
+def test_a_re_run_while_it_is_followed_is_the_run(following, github, told):
+    run = started(github, Plan(working_s=30, conclusion="failure"))
+    row = dispatched(run)
+    following.turn(seconds=20)
+    run.run_again(Plan(working_s=30), now=github.clock())
+
+    following.turn(seconds=20)
+    following.turn(seconds=40)
+
+    assert ended(row).status == "success"
+    assert [status for status, _ in told] == ["success"]
+
+
+def test_a_failed_run_is_watched_for_an_hour(following, github):
+    dispatched(started(github, Plan(conclusion="failure")))
+    following.turn(seconds=5)
+    assert GitHubRun.objects.get().state == FollowState.WATCHING
+
+    following.turn(hours=1, minutes=1)
+
+    watched = GitHubRun.objects.get()
+    assert (watched.state, watched.next_look_at) == (FollowState.DONE, None)
+
+
+# ---- found by our id in the run's name --------------------------------------------------------
+
+
+def correlating(**values: Any) -> Any:
+    return JobFactory(github=True, github_correlation_input="cronsched_id", **values)
+
+
+def test_a_204_is_followed_by_the_id_in_the_runs_name(following, github):
+    row = dispatched(None, job=correlating())
+    started(github, Plan(conclusion="failure"), title="somebody else's")
+    mine = started(github, Plan(working_s=20), title=f"Nightly {row.pk}")
+
+    following.turn(seconds=5)
+    found = GitHubRun.objects.get()
+    assert (found.run_id, found.state, found.html_url) == (mine.run_id, FollowState.FOLLOWING, mine.html_url)
+    following.turn(seconds=20)
+
+    assert ended(row).status == "success"
+
+
+def test_a_204_whose_run_is_not_found_is_success_with_a_note(following, github, told):
+    row = dispatched(None, job=correlating())
+    started(github, Plan(conclusion="failure"), title="the only run there is")
+
+    for _ in range(10):
+        following.turn(seconds=40)
+
+    row = ended(row)
+    assert (row.status, row.error_message) == ("success", "")
+    assert row.output.startswith("Dispatched, outcome not followed")
+    assert len(told) == 1
+
+
+AMBIGUOUS = {
+    "response_status": 502,
+    "reason": Reason.HTTP_STATUS,
+    "error_message": "GitHub had an error (502 Bad Gateway).",
+}
+
+
+def test_an_ambiguous_dispatch_is_looked_for_and_followed(following, github):
+    row = dispatched(None, job=correlating(max_retries=3), **AMBIGUOUS)
+    assert row.status == "running"
+    assert "before anything is sent again" in row.output
+    started(github, Plan(), title=f"Nightly {row.pk}")
+
+    following.turn(seconds=5)
+
+    row = ended(row)
+    assert (row.status, row.attempt) == ("success", 1)
+
+
+def test_an_ambiguous_dispatch_that_started_nothing_may_be_sent_again(following, github, told):
+    row = dispatched(None, job=correlating(max_retries=1), **AMBIGUOUS)
+
+    following.turn(minutes=4)
+    assert ended(row).status == "running"
+    following.turn(minutes=2)
+
+    row = ended(row)
+    assert (row.status, row.attempt, row.reason) == ("queued", 2, Reason.NOT_STARTED)
+    assert not GitHubRun.objects.exists()
+    assert told == []
+
+
+def test_without_retries_it_fails_and_says_that_nothing_was_started(following, github):
+    row = dispatched(None, job=correlating(), **AMBIGUOUS)
+
+    following.turn(minutes=6)
+
+    row = ended(row)
+    assert (row.status, row.reason) == ("failed", Reason.NOT_STARTED)
+    assert "GitHub started no run" in row.error_message
+    assert "502 Bad Gateway" in row.error_message
+
+
+def test_nothing_is_sent_again_while_github_cannot_be_asked(following, github):
+    row = dispatched(None, job=correlating(max_retries=3), **AMBIGUOUS)
+    github.read_fault = Reply(status=503)
+
+    for _ in range(30):
+        following.turn(seconds=61)
+
+    assert (ended(row).status, row.attempt) == ("running", 1)
+
+
+def test_a_sender_that_died_leaves_a_run_to_look_for(following, github, term):
+    """Killed between the dispatch and its record: RESCUE does not know, GitHub does."""
+    row = ExecutionFactory(
+        job=correlating(),
+        running=True,
+        execution_type="github_actions",
+        claim_token=TOKEN,
+        started_at=NOON,
+        deadline_at=NOON - timedelta(days=400),
+    )
+    rescue_stuck(now=NOON, term=term)
+    assert ended(row).status == "running"
+    started(github, Plan(), title=f"Nightly {row.pk}")
+
+    following.turn(seconds=5)
+
+    assert ended(row).status == "success"
+
+
+def test_a_sender_that_died_without_an_id_to_look_for_is_interrupted(term):
+    row = ExecutionFactory(
+        job=JobFactory(github=True, max_retries=3),
+        running=True,
+        execution_type="github_actions",
+        claim_token=TOKEN,
+        started_at=NOON,
+        deadline_at=NOON - timedelta(days=400),
+    )
+
+    rescue_stuck(now=NOON, term=term)
+
+    assert (ended(row).status, row.reason) == ("failed", Reason.INTERRUPTED)
+
+
+# ---- tokens -----------------------------------------------------------------------------------
+
+
+def test_a_run_with_a_token_of_its_own_is_followed_with_it(following, github):
+    github.token = "nobody's"
+    github.grants["ghp_of_this_run"] = Grant()
+    row = dispatched(started(github, Plan()))
+    JobExecution.objects.update(overrides=encrypt('{"github_token": "ghp_of_this_run"}'))
+
+    following.turn(seconds=5)
+
+    assert ended(row).status == "success"

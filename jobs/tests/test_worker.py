@@ -1,0 +1,89 @@
+"""A sending process without its broker: the test hands it what a message would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from cronsched.core.http.guard import AddressPolicy
+from cronsched.testing.http_sink import HttpSink
+from jobs.engine import worker as worker_module
+from jobs.engine.config import EngineConfig
+from jobs.engine.send import SenderConfig
+from jobs.engine.worker import SEND_WITHIN_S, SenderDied, Worker
+from jobs.models import JobExecution
+from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.databases]
+
+
+class Steady:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def steady() -> Steady:
+    return Steady()
+
+
+@pytest.fixture
+def worker(engine_config: EngineConfig, steady: Steady) -> Iterator[Worker]:
+    made = Worker(
+        engine_config,
+        SenderConfig(policy=AddressPolicy(allow_private=True), allow_http=True, max_in_flight=2),
+        now=lambda: NOON,
+        steady=steady,
+    )
+    made.start()
+    yield made
+    made.stop(5)
+
+
+def queued(http_sink: HttpSink, **values: object) -> JobExecution:
+    job = JobFactory(target_url=http_sink.url("/hook"))
+    return ExecutionFactory(job=job, queued=True, manual=True, available_at=NOON, **values)
+
+
+def test_what_it_is_told_of_is_sent_and_recorded(worker, http_sink):
+    # More than fit at once: it waits for room, not for the broker.
+    runs = [queued(http_sink) for _ in range(5)]
+
+    assert worker.take([run.pk for run in runs]) == 5
+    assert worker.take([run.pk for run in runs]) == 0
+    worker.stop(10)
+
+    assert len(http_sink.calls) == 5
+    rows = JobExecution.objects.values_list("status", "claimed_by")
+    assert set(rows) == {("success", worker.holder)}
+
+
+def test_who_was_frozen_after_the_claim_sends_nothing(worker, http_sink, steady, monkeypatch):
+    run = queued(http_sink)
+    claim = worker_module.claim_offered
+
+    def claim_and_freeze(*args, **options):
+        claimed = claim(*args, **options)
+        steady.now += SEND_WITHIN_S
+        return claimed
+
+    monkeypatch.setattr(worker_module, "claim_offered", claim_and_freeze)
+
+    worker.take([run.pk])
+    worker.stop(10)
+
+    assert http_sink.calls == []
+    run.refresh_from_db()
+    assert (run.status, run.claim_token) == ("queued", None)
+
+
+def test_a_worker_whose_sender_died_says_so(worker, http_sink, monkeypatch):
+    monkeypatch.setattr(worker.sender, "is_alive", lambda: False)
+
+    with pytest.raises(SenderDied):
+        worker.take([queued(http_sink).pk])
+    assert JobExecution.objects.get().status == "queued"

@@ -1,0 +1,47 @@
+"""What stands in deploy/ must know the names that the product serves."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+
+from cronsched.core import clock
+from cronsched.metrics import InstallationCollector
+from jobs.engine import metrics
+
+DEPLOY = Path(__file__).parent.parent / "deploy"
+_NAME = re.compile(r"cronsched_[a-z_]+")
+
+
+def served() -> set[str]:
+    registry = CollectorRegistry()
+    registry.register(InstallationCollector(now=clock.now()))
+    families = [*registry.collect(), *metrics.REGISTRY.collect()]
+    suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}
+    return {family.name + suffix for family in families for suffix in suffixes.get(family.type, ("",))}
+
+
+@pytest.mark.django_db
+def test_the_alert_rules_ask_for_what_is_served():
+    rules = yaml.safe_load((DEPLOY / "prometheus/alerts.yml").read_text())["groups"][0]["rules"]
+
+    asked = {name for rule in rules for name in _NAME.findall(rule["expr"])}
+    assert asked
+    assert asked <= served()
+    assert all({"summary", "action"} <= set(rule["annotations"]) for rule in rules)
+
+
+@pytest.mark.django_db
+def test_the_dashboard_asks_for_what_is_served():
+    board = json.loads((DEPLOY / "grafana/cronsched.json").read_text())
+
+    expressions = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    asked = {name for expression in expressions for name in _NAME.findall(expression)}
+    assert len(board["panels"]) == len({panel["id"] for panel in board["panels"]})
+    assert asked
+    assert asked <= served()
