@@ -22,7 +22,7 @@ from cronsched.testing.fixtures_admin import Visitor
 from jobs.engine.tell import tell_finished
 from jobs.models import ChoreState, GitHubToken, SchedulerLease
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
-from notifications.models import Channel, EmailOptOut, Message, NotificationPreferences, SlackSettings
+from notifications.models import Channel, Message, NotificationPreferences, SlackSettings
 from notifications.tests.factories import NotificationFactory
 from taxonomy.tests.factories import CategoryFactory, TeamFactory
 
