@@ -26,10 +26,11 @@ from accounts.login import InvalidCredentials, sign_in
 from accounts.services import change_password
 from accounts.viewing_page import viewing_page
 from cronsched.core import clock
-from cronsched.core.admin import BaseAdmin
+from cronsched.core.admin import BaseAdmin, in_words
 from cronsched.core.api.address import client_address
 from cronsched.core.api.exceptions import Throttled
 from cronsched.core.errors import DomainError
+from cronsched.core.said import said
 from cronsched.guide import guide, hide_guide
 
 EMAIL_MAX = 120
@@ -64,7 +65,7 @@ class SignInForm(AuthenticationForm):  # type: ignore[misc]
             user = sign_in(identifier=given["username"], password=given["password"], address=address, now=now)
         except Throttled as refusal:
             self.retry_after_s = refusal.retry_after_s
-            raise forms.ValidationError(refusal.message) from None
+            raise forms.ValidationError(said(refusal.message)) from None
         except InvalidCredentials:
             raise self.get_invalid_login_error() from None
         self.confirm_login_allowed(user)
@@ -87,7 +88,7 @@ class OwnPasswordForm(AdminOwnPasswordChangeForm):  # type: ignore[misc]
                     via="admin",
                 )
             except DomainError as refusal:
-                raise forms.ValidationError(refusal.message) from None
+                raise forms.ValidationError(in_words(refusal)) from None
         return cleaned
 
     def save(self, commit: bool = True) -> Any:

@@ -47,9 +47,14 @@ NAVIGATION = [
         _page(_("Slack settings"), "forum", "notifications_slacksettings", _ADMINS_ONLY),
     ),
     _group(
+        _("Programs"),
+        _page(_("API keys"), "key", "accounts_apikey"),
+    ),
+    _group(
         _("Administration"),
         _page(_("Users"), "person", "accounts_user", _ADMINS_ONLY),
         _page(_("History of changes"), "manage_history", "accounts_auditentry", _ADMINS_ONLY),
+        _page(_("GitHub tokens"), "key", "jobs_githubtoken", _ADMINS_ONLY),
         _page(_("Scheduler"), "monitor_heart", "jobs_schedulerlease", _ADMINS_ONLY),
         _page(_("Chores"), "cleaning_services", "jobs_chorestate", _ADMINS_ONLY),
         _page(_("Chore timetable"), "calendar_clock", "django_apscheduler_djangojob", _ADMINS_ONLY),

@@ -91,8 +91,8 @@ class NotificationAdmin(ReadOnlyAdmin):
         "What happens to your jobs is told here: a run that failed, a job that ended, a job that was changed."
     )
     empty_link = (_("My preferences"), "admin:notifications_notificationpreferences_changelist")
-    fields = ("title", "type_label", "message", ("job", "execution"), ("created", "count"), "read_at")
-    readonly_fields = ("type_label", "job", "execution", "created")
+    fields = ("headline", "type_label", "words", ("job", "execution"), ("created", "count"), "read_at")
+    readonly_fields = ("headline", "type_label", "words", "job", "execution", "created")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Notification]:
         own: QuerySet[Notification] = Notification.objects.of(request.user)
@@ -150,9 +150,18 @@ class NotificationAdmin(ReadOnlyAdmin):
     @display(description=_("notice"))
     def notice(self, obj: Notification) -> str:
         """The title as a link, bold while it is unread, and the reason below it."""
+        words = {"title": said(obj.title), "message": said(obj.message)}
         return render_to_string(
-            "admin/notifications/notice.html", {"notice": obj, "url": self.url("open", obj.pk)}
+            "admin/notifications/notice.html", {"notice": obj, "url": self.url("open", obj.pk), **words}
         )
+
+    @display(description=_("title"), ordering="title")
+    def headline(self, obj: Notification) -> str:
+        return said(obj.title)
+
+    @display(description=_("message"))
+    def words(self, obj: Notification) -> str:
+        return said(obj.message)
 
     @display(description=_("type"), ordering="type")
     def type_label(self, obj: Notification) -> str:
@@ -188,7 +197,7 @@ def _place(notice: Notification) -> str:
 
 def _chips(request: HttpRequest) -> list[Chip]:
     """What is looked for in an inbox, as links."""
-    wanted = (
+    wanted: tuple[tuple[str, dict[str, str]], ...] = (
         (gettext("All"), {}),
         (gettext("Unread"), {"unread": "1"}),
         (gettext("Errors"), {"type__exact": NotificationType.ERROR.value}),
@@ -389,7 +398,7 @@ class EmailOptOutAdmin(AdminsOnly, ReadOnlyAdmin):
 
     @display(description=_("no mail about"), ordering="topic")
     def about(self, obj: EmailOptOut) -> str:
-        return WORDS.get(obj.topic, obj.topic)
+        return said(WORDS.get(obj.topic, obj.topic))
 
     @display(description=_("since"), ordering="created_at")
     def created(self, obj: EmailOptOut) -> str:

@@ -48,6 +48,7 @@ SAID = (
     "jobs/services",
     "notifications/handlers.py",
     "notifications/services",
+    "notifications/unsubscribe.py",
     "taxonomy/services.py",
     "taxonomy/slugs.py",
 )

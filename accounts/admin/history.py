@@ -26,6 +26,7 @@ from cronsched.core.admin import ReadOnlyAdmin
 from cronsched.core.admin_display import EMPTY, badge, moment
 from cronsched.core.admin_export import CHUNK, CsvExport
 from cronsched.core.admin_filters import PeriodFilter
+from cronsched.core.said import said
 
 COLOURS = {
     AuditAction.CREATED.value: "success",
@@ -45,7 +46,9 @@ PAGES = {
     AuditKind.CATEGORY.value: "admin:taxonomy_jobcategory_change",
     AuditKind.TEAM.value: "admin:taxonomy_picteam_change",
     AuditKind.SLACK.value: "admin:notifications_slacksettings_change",
+    AuditKind.GITHUB_TOKEN.value: "admin:jobs_githubtoken_change",
     AuditKind.PREFERENCES.value: "admin:accounts_user_change",
+    AuditKind.API_KEY.value: "admin:accounts_apikey_change",
 }
 LINES_SHOWN = 3
 EXPORTED = ("when", "who", "via", "kind", "name", "action", "field", "from", "to", "note", "id")
@@ -154,7 +157,7 @@ class AuditAdmin(CsvExport, ReadOnlyAdmin):
 
     @display(description=_("note"))
     def note_text(self, obj: AuditEntry) -> str:
-        return obj.note or EMPTY
+        return said(obj.note) or EMPTY
 
 
 def _changes_html(entry: AuditEntry, limit: int | None = None) -> str:

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from jobs.admin.execution import ExecutionAdmin
+from jobs.admin.github import GitHubTokenAdmin
 from jobs.admin.job import JobAdmin
+from jobs.admin.key import ApiKeyAdmin
 from jobs.admin.scheduler import ChoreAdmin, ChoreRunAdmin, ChoreTimetableAdmin, LeaseAdmin
 
-__all__ = ["ChoreAdmin", "ChoreRunAdmin", "ChoreTimetableAdmin", "ExecutionAdmin", "JobAdmin", "LeaseAdmin"]
+__all__ = [
+    "ApiKeyAdmin",
+    "ChoreAdmin",
+    "ChoreRunAdmin",
+    "ChoreTimetableAdmin",
+    "ExecutionAdmin",
+    "GitHubTokenAdmin",
+    "JobAdmin",
+    "LeaseAdmin",
+]
