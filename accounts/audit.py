@@ -66,7 +66,7 @@ def record_all(changes: Iterable[Change], *, by: User | None, now: datetime, via
 
     `by` None is nobody's: the name is then the way (`scheduler`, `command`).
     """
-    actor_name = by.username if by is not None else via
+    actor_name = _actor_name(by) if by is not None else via
     insert_each(
         [
             AuditEntry(
@@ -84,6 +84,11 @@ def record_all(changes: Iterable[Change], *, by: User | None, now: datetime, via
             for change in changes
         ]
     )
+
+
+def _actor_name(by: User) -> str:
+    """A key acts in its owner's name, and says which one it was."""
+    return by.username if by.key_prefix is None else f"{by.username[:60]} ({by.key_prefix}…)"
 
 
 def changes_of(kind: AuditKind, object_id: UUID | str) -> QuerySet[AuditEntry]:

@@ -48,6 +48,8 @@ LABELS: Final = {
     "notification_emails": gettext_lazy("e-mail to"),
     "notify_on_success": gettext_lazy("also on success"),
     "alert_after": gettext_lazy("tell after n failures"),
+    "team": gettext_lazy("team"),
+    "expires_at": gettext_lazy("expires"),
     "username": gettext_lazy("username"),
     "email": gettext_lazy("e-mail"),
     "role": gettext_lazy("role"),

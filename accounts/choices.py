@@ -14,6 +14,8 @@ class AuditKind(models.TextChoices):
     SLACK = "slack", _("Slack settings")
     GITHUB_TOKEN = "github_token", _("GitHub token")
     PREFERENCES = "preferences", _("preferences")
+    API_KEY = "api_key", _("API key")
+    INSTALLATION = "installation", _("installation")
 
 
 class AuditAction(models.TextChoices):
@@ -28,6 +30,8 @@ class AuditAction(models.TextChoices):
     RESTORED = "restored", _("restored")
     ROLE = "role", _("role changed")
     PASSWORD = "password", _("password changed")
+    REVOKED = "revoked", _("revoked")
+    IMPORTED = "imported", _("imported")
 
 
 class Via(models.TextChoices):

@@ -69,6 +69,11 @@ class User(AbstractBaseUser, Timestamped):
 
     objects = UserManager.from_queryset(UserQuerySet)()
 
+    # Of whom an API key stands for (accounts.api_keys), never stored: the key's prefix, and the team that
+    # it is limited to ("": none). None for a person.
+    key_prefix: str | None = None
+    key_team: str | None = None
+
     USERNAME_FIELD = "username"
     EMAIL_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = ["email"]
@@ -85,6 +90,8 @@ class User(AbstractBaseUser, Timestamped):
         return self.username
 
     def save(self, *args: Any, **kwargs: Any) -> None:
+        if self.key_prefix is not None:
+            raise TypeError("This user has the rights of an API key, not its own: load it anew to change it.")
         # Kept here, beside the columns they mirror, so that no writer can forget them.
         self.username = clean_name(self.username)
         self.username_key = name_key(self.username)
@@ -244,3 +251,45 @@ class AuditEntry(models.Model):
 
     def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise AppendOnly("The history of changes is kept for ever.")
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    def visible_to(self, user: Any) -> ApiKeyQuerySet:
+        """An admin sees all, others their own."""
+        return self if is_admin(user) else self.filter(owner_id=user.pk)
+
+
+class ApiKey(models.Model):
+    """What a program signs in with, in its owner's name. The key itself is not kept, only its hash."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    owner = models.ForeignKey(
+        User, on_delete=models.CASCADE, related_name="api_keys", verbose_name=_("owner")
+    )
+    name = models.CharField(_("name"), max_length=100)
+    # The key's first characters, by which a person tells it from others.
+    prefix = KeyField(_("key"), max_length=16, editable=False)
+    # SHA-256: enough for 256 random bits, which nobody guesses; a request is to cost one look-up.
+    secret_hash = KeyField(max_length=64, unique=True, editable=False)
+    # Never more than the owner's own at the time of a request.
+    role = KeyField(_("role"), max_length=10, choices=Role.choices, default=Role.VIEWER)
+    # A team's slug: only its jobs are there for the key; "" for no limit.
+    team = KeyField(_("only for team"), max_length=100, blank=True, default="", db_index=True)
+    expires_at = models.DateTimeField(_("expires"), null=True, blank=True)
+    created_at = models.DateTimeField(_("created"), editable=False)
+    # To the minute.
+    last_used_at = models.DateTimeField(_("last used"), null=True, editable=False)
+    revoked_at = models.DateTimeField(_("revoked"), null=True, editable=False)
+
+    objects: ClassVar[models.Manager[Any]] = ApiKeyQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("API key")
+        verbose_name_plural = _("API keys")
+        ordering = ("-created_at", "id")
+        constraints = (
+            models.CheckConstraint(name="api_key_role_known", condition=models.Q(role__in=Role.values)),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"

@@ -53,6 +53,23 @@ def is_own(user: Any, *, user_id: UUID) -> bool:
     return _role(user) is not None and user.pk == user_id
 
 
+def lesser(one: str, other: str) -> str:
+    """The role of the two that may less."""
+    order = [Role.VIEWER.value, Role.USER.value, Role.ADMIN.value]
+    return min(one, other, key=order.index)
+
+
+def team_limit(user: Any) -> str:
+    """The slug of the team to which whoever asks is limited (by an API key); "" for no limit."""
+    return getattr(user, "key_team", None) or ""
+
+
+def is_within_team(user: Any, team: str | None) -> bool:
+    """Whether a job of that team (its slug, None without one) is within the limit of `user`, or of nobody."""
+    limit = team_limit(user)
+    return not limit or team == limit
+
+
 def _role(user: Any) -> str | None:
     """None for whoever is not signed in or was deactivated: no role, no right."""
     return getattr(user, "role", None) if getattr(user, "is_active", False) else None

@@ -22,7 +22,9 @@ from rest_framework_simplejwt.tokens import RefreshToken as BaseRefreshToken
 from rest_framework_simplejwt.tokens import Token
 from rest_framework_simplejwt.utils import datetime_from_epoch
 
-from accounts.models import User
+from accounts.api_keys import KEY_MARK, user_of_key
+from accounts.models import ApiKey, User
+from cronsched.core import clock
 from cronsched.core.api.params import parse_uuid
 
 VERSION_CLAIM = "ver"
@@ -103,16 +105,26 @@ def revoke_refresh(text: str, *, owner: User) -> bool:
 
 def bearer_token(request: Request) -> str | None:
     """The token of the Authorization header; None where there is no bearer header."""
+    scheme, token = _credentials(request)
+    return token if scheme == "bearer" else None
+
+
+def _credentials(request: Request) -> tuple[str, str]:
     scheme, _, token = request.META.get("HTTP_AUTHORIZATION", "").strip().partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else None
+    return scheme.lower(), token.strip()
 
 
 class BearerAuthentication(BaseAuthentication):
-    """`Authorization: Bearer <access token>`; one query, so that a change of role acts at once."""
+    """`Authorization: Bearer <access token>`; one query, so that a change of role acts at once.
 
-    def authenticate(self, request: Request) -> tuple[User, Token] | None:
-        text = bearer_token(request)
-        if text is None:
+    A program sends its API key in the place of the token, or as `Api-Key <key>`.
+    """
+
+    def authenticate(self, request: Request) -> tuple[User, Token | ApiKey] | None:
+        scheme, text = _credentials(request)
+        if scheme == "api-key" or (scheme == "bearer" and text.startswith(KEY_MARK)):
+            return user_of_key(text, now=clock.now())
+        if scheme != "bearer":
             return None
         try:
             token = AccessToken(text)  # type: ignore[arg-type]

@@ -47,6 +47,10 @@ NAVIGATION = [
         _page(_("Slack settings"), "forum", "notifications_slacksettings", _ADMINS_ONLY),
     ),
     _group(
+        _("Programs"),
+        _page(_("API keys"), "key", "accounts_apikey"),
+    ),
+    _group(
         _("Administration"),
         _page(_("Users"), "person", "accounts_user", _ADMINS_ONLY),
         _page(_("History of changes"), "manage_history", "accounts_auditentry", _ADMINS_ONLY),

@@ -11,6 +11,7 @@ from django.db import models
 from django.db.models import Q, Value
 from django.db.models.functions import Coalesce
 
+from accounts.roles import team_limit
 from cronsched.core.text import name_key
 from jobs.choices import IN_FLIGHT, Status, TriggerType
 
@@ -70,8 +71,11 @@ class JobQuerySet(models.QuerySet[Any]):
         return self.filter(Q(created_by__isnull=True) | Q(created_by__is_active=False))
 
     def visible_to(self, user: Any) -> Self:
-        """Every role reads every job; whoever is nobody reads none."""
-        return self if getattr(user, "is_active", False) else self.none()
+        """Every role reads every job; whoever is nobody reads none, an API key of a team that team's."""
+        if not getattr(user, "is_active", False):
+            return self.none()
+        team = team_limit(user)
+        return self.filter(pic_team__slug=team) if team else self
 
     def matching(self, text: str) -> Self:
         return self.filter(search_text__contains=name_key(text))
@@ -86,7 +90,10 @@ class JobQuerySet(models.QuerySet[Any]):
 
 class ExecutionQuerySet(models.QuerySet[Any]):
     def visible_to(self, user: Any) -> Self:
-        return self if getattr(user, "is_active", False) else self.none()
+        if not getattr(user, "is_active", False):
+            return self.none()
+        team = team_limit(user)
+        return self.filter(job__pic_team__slug=team) if team else self
 
     def matching(self, wanted: RunFilter) -> Self:
         """Newest first, in the order of the indexes."""

@@ -592,8 +592,14 @@ class Values(NamedTuple):
 def values_of(expression: str | CronExpression) -> Values:
     cron = _read(expression)
     sets = cron._sets
-    fields = (sets.minutes, sets.hours, sets.days, sets.months, _weekdays(cron))
-    return Values(*map(sorted, fields), either_day_fires=cron.either_day_fires)
+    return Values(
+        minutes=sorted(sets.minutes),
+        hours=sorted(sets.hours),
+        days=sorted(sets.days),
+        months=sorted(sets.months),
+        weekdays=sorted(_weekdays(cron)),
+        either_day_fires=cron.either_day_fires,
+    )
 
 
 def describe(expression: str | CronExpression) -> str:

@@ -197,7 +197,7 @@ def _place(notice: Notification) -> str:
 
 def _chips(request: HttpRequest) -> list[Chip]:
     """What is looked for in an inbox, as links."""
-    wanted = (
+    wanted: tuple[tuple[str, dict[str, str]], ...] = (
         (gettext("All"), {}),
         (gettext("Unread"), {"unread": "1"}),
         (gettext("Errors"), {"type__exact": NotificationType.ERROR.value}),

@@ -48,6 +48,7 @@ PAGES = {
     AuditKind.SLACK.value: "admin:notifications_slacksettings_change",
     AuditKind.GITHUB_TOKEN.value: "admin:jobs_githubtoken_change",
     AuditKind.PREFERENCES.value: "admin:accounts_user_change",
+    AuditKind.API_KEY.value: "admin:accounts_apikey_change",
 }
 LINES_SHOWN = 3
 EXPORTED = ("when", "who", "via", "kind", "name", "action", "field", "from", "to", "note", "id")

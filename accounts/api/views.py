@@ -31,7 +31,7 @@ from accounts.tokens import TokenPair, bearer_token, issue_tokens, revoke_refres
 from cronsched.core.api.address import client_address
 from cronsched.core.api.parsers import StrictFormParser, StrictMultiPartParser
 from cronsched.core.api.schema import envelope, refusal, said
-from cronsched.core.api.viewsets import ANYONE, SIGNED_IN, ContractViewSet, Right
+from cronsched.core.api.viewsets import ANYONE, SIGNED_IN, ContractViewSet, Keys, Right
 from cronsched.core.errors import Forbidden, InvalidInput
 
 ADMIN = Right(role=may_manage)
@@ -65,6 +65,7 @@ class AuthViewSet(ContractViewSet):
 
     schema_tag = "auth"
     serializer_class = UserSerializer
+    keys = {"verify": Keys.ALL, "me": Keys.ALL}
     rights = {
         "login": ANYONE,
         "login_form": ANYONE,

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import factory
 
-from accounts.models import User
+from accounts.models import ApiKey, User
 from accounts.roles import Role
 
 PASSWORD = "correct-horse"
@@ -30,3 +32,16 @@ class UserFactory(factory.django.DjangoModelFactory):
         user.set_password(kwargs.get("password", PASSWORD))
         user.save()
         return user
+
+
+class ApiKeyFactory(factory.django.DjangoModelFactory):
+    """A key that nobody has the text of: for lists and refusals."""
+
+    class Meta:
+        model = ApiKey
+
+    owner = factory.SubFactory(UserFactory)
+    name = factory.Sequence(lambda n: f"Key {n}")
+    prefix = factory.Sequence(lambda n: f"csk_{n:08}")
+    secret_hash = factory.Sequence(lambda n: f"{n:064}")
+    created_at = datetime(2026, 3, 1, tzinfo=UTC)

@@ -24,7 +24,7 @@ JAPANESE = "ja,en;q=0.5"
 
 
 def text_of(response) -> str:
-    return response.content.decode()
+    return str(response.content.decode())
 
 
 @pytest.mark.parametrize(

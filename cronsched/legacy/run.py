@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from uuid import uuid4
 
+from accounts.audit import record
+from accounts.choices import AuditAction, AuditKind, Via
 from cronsched.legacy.context import Import
 from cronsched.legacy.history import bring_history
 from cronsched.legacy.notices import bring_notices
@@ -32,8 +35,32 @@ _ALIVE = timedelta(minutes=10)
 
 
 def bring_all(run: Import) -> None:
-    for step in STEPS:
-        step(run)
+    try:
+        for step in STEPS:
+            step(run)
+    finally:
+        if not run.options.dry_run:
+            _note(run)
+
+
+def _note(run: Import) -> None:
+    """One line in the history of changes for the whole, whatever came of it: thousands would bury it."""
+    counts = {
+        f"{table}: {what}": (None, count)
+        for table, each in run.report.counts.items()
+        for what, count in each.items()
+        if count and what in ("new", "updated", "left out")
+    }
+    record(
+        kind=AuditKind.INSTALLATION,
+        object_id=uuid4(),
+        name="import_legacy",
+        action=AuditAction.IMPORTED,
+        changes=counts,
+        by=None,
+        now=run.options.now,
+        via=Via.COMMAND,
+    )
 
 
 def last_sign_of_life(run: Import) -> datetime | None:

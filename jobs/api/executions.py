@@ -12,6 +12,7 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from accounts.roles import team_limit
 from cronsched.core.api.pagination import read_limit, read_page
 from cronsched.core.api.params import parse_uuid
 from cronsched.core.api.ranges import read_range
@@ -24,8 +25,8 @@ from cronsched.core.api.schema import (
     refusal,
     words,
 )
-from cronsched.core.api.viewsets import SIGNED_IN, ContractViewSet
-from cronsched.core.errors import NotFound
+from cronsched.core.api.viewsets import SIGNED_IN, ContractViewSet, Keys
+from cronsched.core.errors import Forbidden, NotFound
 from jobs.api.filters import read_period, read_run_filter
 from jobs.api.serializers import (
     EXECUTION_TYPE,
@@ -39,7 +40,7 @@ from jobs.api.serializers import (
 )
 from jobs.api.shapes import execution_list, whole_execution
 from jobs.models import Job, JobExecution
-from jobs.querysets import ExecutionQuerySet
+from jobs.querysets import ExecutionQuerySet, RunFilter
 from jobs.services.statistics import figures, list_runs
 
 LIMIT_MAX = 200
@@ -53,6 +54,7 @@ _JOB = query("job_id", OpenApiTypes.UUID)
 class RunsViewSet(ContractViewSet):
     schema_tag = "executions"
     queryset = JobExecution.objects.all()
+    keys = Keys.ALL
     not_found_error = "Execution not found"
     not_found_message = "No execution found with ID: {id}"
 
@@ -85,7 +87,7 @@ class ExecutionViewSet(RunsViewSet):
     )
     def list(self, request: Request) -> Response:
         """Newest first."""
-        wanted = read_run_filter(self.params)
+        wanted = self._within_limit(read_run_filter(self.params))
         page = read_page(self.params, size_name="limit", default=20, maximum=LIMIT_MAX)
         found = list_runs(wanted, offset=page.offset, size=page.size)
         return self.answer(
@@ -107,7 +109,7 @@ class ExecutionViewSet(RunsViewSet):
     @extend_schema(parameters=[_JOB, *RANGE_PARAMETERS], responses=StatisticsSerializer)
     @action(detail=False, methods=["get"])
     def statistics(self, request: Request) -> Response:
-        found = figures(read_period(self.params))
+        found = figures(self._within_limit(read_period(self.params)))
         return self.answer(
             total_executions=found.total,
             successful_executions=found.success,
@@ -118,6 +120,17 @@ class ExecutionViewSet(RunsViewSet):
             average_duration_seconds=found.average,
             range=read_range(self.params).echo(),
         )
+
+    def _within_limit(self, wanted: RunFilter) -> RunFilter:
+        """What is counted is counted for all jobs or for one: a key of a team must name one of its own."""
+        team = team_limit(self.user)
+        if not team:
+            return wanted
+        if wanted.job_id is None:
+            raise Forbidden(f"This API key is limited to the team {team}: say which job, by job_id.")
+        if not Job.objects.visible_to(self.user).filter(pk=wanted.job_id).exists():
+            raise NotFound(f"No job found with ID: {wanted.job_id}", error="Job not found")
+        return wanted
 
 
 class JobExecutionViewSet(RunsViewSet):

@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from accounts.roles import may_change_job, may_create_jobs
 from cronsched.core.api.pagination import read_page
 from cronsched.core.api.schema import envelope, page_parameters, query, refusal, said
-from cronsched.core.api.viewsets import SIGNED_IN, ContractViewSet, Right
+from cronsched.core.api.viewsets import SIGNED_IN, ContractViewSet, Keys, Right
 from jobs.api.filters import ORDERING_WORDS, filter_jobs
 from jobs.api.serializers import (
     EXTEND_EXAMPLE,
@@ -65,6 +65,7 @@ class JobViewSet(ContractViewSet):
     # What answers never show is not read.
     queryset = Job.objects.without_secrets().select_related("category", "pic_team").defer("search_text")
     serializer_class = JobSerializer
+    keys = Keys.ALL
     not_found_error = "Job not found"
     not_found_message = "No job found with ID: {id}"
     rights = {

@@ -15,7 +15,7 @@ from accounts.roles import may_manage
 from cronsched.core.api.fields import ContractSerializer, UtcDateTimeField
 from cronsched.core.api.routers import ContractRouter
 from cronsched.core.api.schema import envelope, said
-from cronsched.core.api.viewsets import ContractViewSet, Right
+from cronsched.core.api.viewsets import ContractViewSet, Keys, Right
 from jobs.services.maintenance import resync
 from jobs.services.status import SchedulerStatus, scheduler_status
 
@@ -45,6 +45,7 @@ _COUNT = serializers.IntegerField()
 
 class SchedulerViewSet(ContractViewSet):
     serializer_class = SchedulerStatusSerializer
+    keys = Keys.UNLIMITED
     rights = {"status": ADMIN, "resync": ADMIN}
 
     @extend_schema(responses=SchedulerStatusSerializer)

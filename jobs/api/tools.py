@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from accounts.roles import may_create_jobs
 from cronsched.core.api.parsers import AnyTextParser
 from cronsched.core.api.schema import envelope, refusal, said
-from cronsched.core.api.viewsets import SIGNED_IN, ContractViewSet, Right
+from cronsched.core.api.viewsets import SIGNED_IN, ContractViewSet, Keys, Right
 from cronsched.core.errors import InvalidInput
 from cronsched.core.text import is_storable, strip_unstorable
 from jobs import schedule
@@ -39,6 +39,7 @@ _NO_TEXT = "It holds a character that is no text (NUL, half of a surrogate pair)
 class CronToolsViewSet(ContractViewSet):
     schema_tag = "jobs"
     serializer_class = CronInputSerializer
+    keys = Keys.ALL
     rights = {
         "validate_cron": SIGNED_IN,
         "cron_preview": SIGNED_IN,

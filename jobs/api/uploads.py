@@ -14,7 +14,7 @@ from accounts.roles import may_create_jobs
 from cronsched.core.api.params import Params, read_bool
 from cronsched.core.api.parsers import UploadParser
 from cronsched.core.api.schema import envelope, refusal, said
-from cronsched.core.api.viewsets import ContractViewSet, Right
+from cronsched.core.api.viewsets import ContractViewSet, Keys, Right
 from cronsched.core.errors import InvalidInput
 from jobs.api.serializers import (
     BulkUploadSerializer,
@@ -35,6 +35,7 @@ class BulkUploadViewSet(ContractViewSet):
     schema_tag = "jobs"
     serializer_class = BulkUploadSerializer
     parser_classes = (UploadParser,)
+    keys = Keys.ALL
     rights = {"bulk_upload": Right(role=may_create_jobs)}
 
     @extend_schema(

@@ -1,4 +1,4 @@
-"""/jobs and /executions. /scheduler has its own."""
+"""/jobs, /executions and /auth/api-keys. /scheduler has its own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from django.urls import URLPattern, URLResolver
 from cronsched.core.api.routers import ContractRouter, route
 from jobs.api.executions import ExecutionViewSet, JobExecutionViewSet
 from jobs.api.jobs import JobViewSet
+from jobs.api.keys import ApiKeyViewSet
 from jobs.api.tools import CronToolsViewSet
 from jobs.api.uploads import BulkUploadViewSet
 
@@ -15,6 +16,7 @@ router = ContractRouter()
 router.register("jobs", CronToolsViewSet, "cron_tools")
 router.register("jobs", BulkUploadViewSet, "uploads")
 router.register("jobs", JobViewSet, "jobs")
+router.register("auth/api-keys", ApiKeyViewSet, "api_keys")
 router.register("executions", ExecutionViewSet, "executions")
 
 _OF_JOB = r"jobs/(?P<job_id>[^/]+)/executions"

@@ -23,13 +23,14 @@ from jobs.models import Job, JobExecution
 from jobs.services.edits import Edit, edit_job, make_job
 from jobs.services.history import delete_runs
 from jobs.services.overtaken import record_overtaken
-from jobs.services.validation import clean_job, duplicate_name
+from jobs.services.validation import clean_job, duplicate_name, refuse_other_team
 
 
 @retry_conflicts
 def create_job(*, data: Mapping[str, Any], by: User | None, now: datetime, via: str = "api") -> Job:
     """A new job of `by`; an admin (or a command, with `by` None) may give it another owner."""
     clean = clean_job(_without_owner(data, by), instance=None, now=now)
+    refuse_other_team(clean, by)
     job = make_job(clean, owner_id=by.pk if by is not None else None, now=now)
     with transaction.atomic():
         _store(job, None)
@@ -55,6 +56,7 @@ def update_job(
     with transaction.atomic():
         current = lock_job(job.pk)
         clean = clean_job(_without_owner(data, by), instance=current, now=now)
+        refuse_other_team(clean, by)
         if clean:
             edit = edit_job(current, clean, now=now)
             _keep(edit, by=by, now=now, via=via, kept_as=kept_as, note=note)

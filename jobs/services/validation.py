@@ -16,6 +16,7 @@ from uuid import UUID
 from django.conf import settings
 
 from accounts.models import User
+from accounts.roles import is_within_team, team_limit
 from cronsched.core.clock import scheduler_date
 from cronsched.core.errors import InvalidInput
 from cronsched.core.text import name_key
@@ -148,6 +149,13 @@ def clean_run(data: Mapping[str, Any], *, stored: Mapping[str, str]) -> dict[str
 def duplicate_name(name: str) -> InvalidInput:
     """What a job with a taken name is refused with, found before the insert or by it."""
     return InvalidInput(_duplicate_message(name), error=DUPLICATE_NAME, field="name")
+
+
+def refuse_other_team(clean: Mapping[str, Any], by: Any) -> None:
+    """Whoever is limited to a team (an API key) gives jobs to no other."""
+    team = clean.get("pic_team")
+    if team is not None and not is_within_team(by, team.slug):
+        raise InvalidInput(f"This API key is limited to the team {team_limit(by)}.", field="pic_team")
 
 
 def split_repository(data: Mapping[str, Any], faults: Faults) -> Mapping[str, Any]:

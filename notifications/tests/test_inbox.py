@@ -148,7 +148,8 @@ def test_the_inbox_costs_the_same_for_any_number(viewer_site: Visitor):
 
 
 def _bell(site: Visitor) -> str:
-    text = site.open("notifications_notificationpreferences_change", site_preferences(site)).content.decode()
+    page = site.open("notifications_notificationpreferences_change", site_preferences(site))
+    text = str(page.content.decode())
     return text[text.index('class="cd-bell"') :][:500]
 
 

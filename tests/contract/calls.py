@@ -7,6 +7,7 @@ from typing import Any
 
 from accounts.tests.factories import PASSWORD
 from tests.contract.shapes import (
+    API_KEY,
     CATEGORY,
     COLUMNS,
     EXECUTION,
@@ -220,6 +221,52 @@ AUTH = [
         body={"jobs_table_columns": {"created_by": True}},
         who=SIGNED_IN,
         answer={"preferences": an_object},
+    ),
+]
+NEW_KEY = {"name": "CI", "role": "viewer", "team": "DevOps", "expires_at": "2099-12-31T00:00:00Z"}
+KEYS = [
+    Call(
+        op="api_keys_list",
+        call="GET /auth/api-keys",
+        who=SIGNED_IN,
+        answer={"count": count, "api_keys": is_list},
+    ),
+    Call(
+        op="api_keys_create",
+        call="POST /auth/api-keys",
+        body=NEW_KEY,
+        who="401 201 201 201 201",
+        answer={
+            "message": "API key created. Keep it now: it is not shown again.",
+            "api_key": {**API_KEY, "team": "devops", "role": "viewer"},
+            "key": text,
+        },
+    ),
+    Call(
+        op="api_keys_create",
+        call="POST /auth/api-keys",
+        body={"name": "CI", "owner": "{uma}", "role": "user"},
+        who="401 403 403 201 201",
+        answer={"api_key": API_KEY},
+    ),
+    Call(
+        op="api_keys_create",
+        call="POST /auth/api-keys",
+        body={"name": "CI", "role": "admin"},
+        who="401 400 400 400 201",
+        answer={"api_key": API_KEY},
+    ),
+    Call(
+        op="api_keys_destroy",
+        call="DELETE /auth/api-keys/{api_key}",
+        who="401 404 404 200 200",
+        answer={"message": "API key revoked", "api_key": {**API_KEY, "revoked_at": utc}},
+    ),
+    Call(
+        op="api_keys_destroy",
+        call="DELETE /auth/api-keys/{nowhere}",
+        who="401 404 404 404 404",
+        answer=None,
     ),
 ]
 JOBS = [
@@ -711,4 +758,4 @@ UPLOADS = [
         answer={**UPLOADED, "dry_run": True, "jobs": [{**UPLOADED_JOB, "id": None}]},
     ),
 ]
-CALLS = [*AUTH, *JOBS, *UPLOADS, *EXECUTIONS, *NOTIFICATIONS, *TAXONOMY, *SETTINGS, *SYSTEM]
+CALLS = [*AUTH, *KEYS, *JOBS, *UPLOADS, *EXECUTIONS, *NOTIFICATIONS, *TAXONOMY, *SETTINGS, *SYSTEM]

@@ -12,7 +12,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import transaction
 from django.test.client import MULTIPART_CONTENT
 
-from accounts.tests.factories import UserFactory
+from accounts.tests.factories import ApiKeyFactory, UserFactory
 from accounts.tokens import issue_tokens
 from cronsched.core import clock
 from cronsched.testing.fixtures_api import JSON, ApiClient
@@ -101,6 +101,7 @@ def _things(owner: Any) -> dict[str, str]:
         "job": job,
         "run": ExecutionFactory(job=job, response_status=200, output="done"),
         "run_of_another": ExecutionFactory(),
+        "api_key": ApiKeyFactory(owner=owner),
         "notification": NotificationFactory(user=owner, related_job=job),
         "read_notification": NotificationFactory(user=owner, read=True),
         "ended_job": JobFactory(

@@ -69,6 +69,18 @@ USER = {
     "created_at": utc,
     "updated_at": utc,
 }
+API_KEY = {
+    "id": uuid,
+    "name": text,
+    "prefix": text,
+    "owner": uuid,
+    "role": one_of("admin", "user", "viewer"),
+    "team": text,
+    "expires_at": or_null(utc),
+    "last_used_at": or_null(utc),
+    "revoked_at": or_null(utc),
+    "created_at": utc,
+}
 PREFERENCES = {
     "email_on_job_success": True,
     "email_on_job_failure": True,

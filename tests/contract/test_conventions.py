@@ -28,6 +28,7 @@ METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 # What the placeholders of the document are in the world of the tests, by the path before them.
 THINGS = {
     "users": "uma",
+    "api-keys": "api_key",
     "jobs": "job",
     "job-categories": "category",
     "pic-teams": "team",

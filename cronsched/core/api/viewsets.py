@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from functools import cached_property
 from typing import Any, ClassVar
 from uuid import UUID
@@ -52,6 +53,15 @@ def _signed_in(user: Any) -> bool:
     return bool(user.is_authenticated)
 
 
+class Keys(Enum):
+    """What API keys may do here. Nothing, unless a viewset says so: what is new is closed to them."""
+
+    NEVER = "never"
+    # Those that are not limited to a team.
+    UNLIMITED = "unlimited"
+    ALL = "all"
+
+
 ANYONE = Right(role=None)
 SIGNED_IN = Right(role=_signed_in)
 
@@ -69,6 +79,8 @@ class ContractViewSet(GenericViewSet[Any]):
     lookup_value_regex = "[^/]+"
     # False for what is answered whatever the client says that it accepts.
     negotiates: ClassVar[bool] = True
+    # For all actions, or by action (others: NEVER).
+    keys: ClassVar[Keys | Mapping[str, Keys]] = Keys.NEVER
     not_found_error: ClassVar[str] = "Not found"
     not_found_message: ClassVar[str] = "Nothing was found with ID: {id}"
 
@@ -118,8 +130,21 @@ class ContractViewSet(GenericViewSet[Any]):
 
     def check_permissions(self, request: Request) -> None:
         right = self.right
-        if right is not None and right.role is not None and not right.role(request.user):
+        if right is None or right.role is None:
+            return
+        self._check_key(getattr(request.user, "key_team", None))
+        if not right.role(request.user):
             raise Forbidden(f"Your role ({self.user.role}) does not allow this.")
+
+    def _check_key(self, team: str | None) -> None:
+        """`team` is None for a person, "" for a key without a limit."""
+        if team is None:
+            return
+        keys = self.keys if isinstance(self.keys, Keys) else self.keys.get(self.action, Keys.NEVER)
+        if keys is Keys.NEVER:
+            raise Forbidden("An API key may not do this: sign in as a person.")
+        if team and keys is Keys.UNLIMITED:
+            raise Forbidden(f"This API key is limited to the team {team}, and this goes beyond it.")
 
     def get_queryset(self) -> QuerySet[Any]:
         queryset: Any = super().get_queryset()

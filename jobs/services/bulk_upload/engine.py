@@ -21,7 +21,7 @@ from uuid import UUID
 from django.db import DatabaseError, InterfaceError, OperationalError, transaction
 
 from accounts.models import User
-from accounts.roles import may_change_job
+from accounts.roles import is_within_team, may_change_job
 from cronsched.core.db import insert_each, is_conflict, let_others_write, locked, retry_conflicts, update_each
 from cronsched.core.errors import InvalidInput
 from cronsched.core.text import name_key
@@ -31,7 +31,7 @@ from jobs.services import fields
 from jobs.services.bulk_upload.columns import Entry
 from jobs.services.edits import Edit, edit_job, make_job
 from jobs.services.overtaken import record_overtaken
-from jobs.services.validation import Lookups, clean_job
+from jobs.services.validation import Lookups, clean_job, refuse_other_team
 from jobs.signals import JobChange
 from taxonomy.models import JobCategory, PicTeam
 from taxonomy.services import choose
@@ -279,13 +279,17 @@ def _judge(entry: Entry, known: _Known, upload: Upload) -> Outcome:
         return _failed(entry, _NOT_OWN)
     try:
         clean = clean_job(_data(entry, job, upload), instance=job, now=upload.now, lookups=known)
+        refuse_other_team(clean, upload.by)
         return _applied(entry, job, clean, upload)
     except InvalidInput as error:
         return _failed(entry, error.message, error.details)
 
 
 def _may_change(job: Job, by: User | None) -> bool:
-    return by is None or may_change_job(by, created_by_id=job.created_by_id)
+    if by is None:
+        return True
+    slug = job.pic_team.slug if job.pic_team is not None else None
+    return may_change_job(by, created_by_id=job.created_by_id) and is_within_team(by, slug)
 
 
 def _data(entry: Entry, job: Job | None, upload: Upload) -> Mapping[str, Any]:
