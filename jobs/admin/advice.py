@@ -98,8 +98,8 @@ _REASONS: Final[Mapping[str, Text]] = {
 # GitHub had taken the dispatch: it was the run that took too long.
 _TAKEN: Final = frozenset({200, 204})
 _NOT_ENDED: Final = _(
-    "The workflow is still at work, or GitHub could not be asked: look there. Raise the job's longest wait if "
-    "it always takes so long."
+    "The workflow is still at work, or GitHub could not be asked: look there. Raise the job's longest wait "
+    "if it always takes so long."
 )
 
 
