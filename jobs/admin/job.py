@@ -158,7 +158,6 @@ class JobAdmin(UploadMixin, RestoreMixin, JobColumns, JobActions, ServiceAdmin):
             **job_page.page_context(request, job),
             "opts": self.opts,
             "title": job.name,
-            "subtitle": job.name,
             "is_fullwidth": "1",
             "state": state_badge(job),
             "kind": ExecutionType(job.execution_type).label,
