@@ -27,7 +27,7 @@ Changes = Mapping[str, tuple[Any, Any]]
 
 NAME_MAX: Final = 255
 # What a change of these says of them: that there is one.
-SECRET_FIELDS: Final = frozenset({"password", "signing_secret", "webhook_url"})
+SECRET_FIELDS: Final = frozenset({"password", "signing_secret", "webhook_url", "secret"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,6 +12,7 @@ class AuditKind(models.TextChoices):
     CATEGORY = "category", _("category")
     TEAM = "team", _("team")
     SLACK = "slack", _("Slack settings")
+    GITHUB_TOKEN = "github_token", _("GitHub token")
     PREFERENCES = "preferences", _("preferences")
     API_KEY = "api_key", _("API key")
     INSTALLATION = "installation", _("installation")

@@ -14,7 +14,6 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Q
-from django.utils.translation import gettext as _
 
 from accounts import audit
 from accounts.choices import AuditAction, AuditKind
@@ -148,7 +147,7 @@ def update_jobs_table_columns(user: User, *, columns: Mapping[str, Any]) -> dict
     for column, value in known.items():
         if not isinstance(value, bool):
             raise InvalidInput(f"{field}: {column} must be true or false.", field=field)
-    preferences, _created = UiPreferences.objects.get_or_create(user=user)
+    preferences, _ = UiPreferences.objects.get_or_create(user=user)
     row = locked(UiPreferences.objects.filter(pk=preferences.pk)).get()
     row.jobs_table_columns = {**row.jobs_table_columns, **known}
     row.save(update_fields=["jobs_table_columns", "updated_at"])
@@ -159,9 +158,9 @@ def choose_viewing(user: User, *, language: str, time_zone: str, now: datetime) 
     """In which language and zone `user` sees the site; "" for the browser's and the scheduler's."""
     details: dict[str, list[str]] = {}
     if language and language not in dict(settings.LANGUAGES):
-        details["language"] = [_("Choose one of the languages of the list.")]
+        details["language"] = ["Choose one of the languages of the list."]
     if time_zone and time_zone not in zone_names():
-        details["time_zone"] = [_("Choose one of the time zones of the list.")]
+        details["time_zone"] = ["Choose one of the time zones of the list."]
     if details:
         raise InvalidInput(next(iter(details.values()))[0], details=details)
     User.objects.filter(pk=user.pk).update(language=language, time_zone=time_zone, updated_at=now)

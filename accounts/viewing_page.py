@@ -19,6 +19,7 @@ from accounts import services
 from accounts.models import User
 from accounts.viewing import zone_names
 from cronsched.core import clock
+from cronsched.core.admin import in_words
 from cronsched.core.errors import DomainError
 
 
@@ -45,7 +46,7 @@ class ViewingForm(forms.Form):
             try:
                 services.choose_viewing(self.user, **cleaned, now=clock.now())
             except DomainError as refusal:
-                raise forms.ValidationError(refusal.message) from None
+                raise forms.ValidationError(in_words(refusal)) from None
         return cleaned
 
 

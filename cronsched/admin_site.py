@@ -17,6 +17,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.http import require_POST
 from unfold.forms import AdminOwnPasswordChangeForm, AuthenticationForm
 from unfold.sites import UnfoldAdminSite
 
@@ -25,10 +26,12 @@ from accounts.login import InvalidCredentials, sign_in
 from accounts.services import change_password
 from accounts.viewing_page import viewing_page
 from cronsched.core import clock
-from cronsched.core.admin import BaseAdmin
+from cronsched.core.admin import BaseAdmin, in_words
 from cronsched.core.api.address import client_address
 from cronsched.core.api.exceptions import Throttled
 from cronsched.core.errors import DomainError
+from cronsched.core.said import said
+from cronsched.guide import guide, hide_guide
 
 EMAIL_MAX = 120
 
@@ -62,7 +65,7 @@ class SignInForm(AuthenticationForm):  # type: ignore[misc]
             user = sign_in(identifier=given["username"], password=given["password"], address=address, now=now)
         except Throttled as refusal:
             self.retry_after_s = refusal.retry_after_s
-            raise forms.ValidationError(refusal.message) from None
+            raise forms.ValidationError(said(refusal.message)) from None
         except InvalidCredentials:
             raise self.get_invalid_login_error() from None
         self.confirm_login_allowed(user)
@@ -85,7 +88,7 @@ class OwnPasswordForm(AdminOwnPasswordChangeForm):  # type: ignore[misc]
                     via="admin",
                 )
             except DomainError as refusal:
-                raise forms.ValidationError(refusal.message) from None
+                raise forms.ValidationError(in_words(refusal)) from None
         return cleaned
 
     def save(self, commit: bool = True) -> Any:
@@ -98,10 +101,15 @@ class AdminSite(UnfoldAdminSite):  # type: ignore[misc]
     index_title = _("Home")
     login_form = SignInForm
 
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        # Asked for by pages with a bell alone, when they are written.
+        return {**super().each_context(request), "unread_count": lambda: _unread(request)}
+
     def get_urls(self) -> list[Any]:
         own = [
             path("home/", self.admin_view(self.home), name="home"),
             path("language-and-time/", self.admin_view(self.viewing), name="viewing"),
+            path("hide-guide/", self.admin_view(require_POST(hide_guide)), name="hide_guide"),
         ]
         return [*own, *super().get_urls()]
 
@@ -110,7 +118,12 @@ class AdminSite(UnfoldAdminSite):  # type: ignore[misc]
         return viewing_page(request, self.each_context(request))
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
-        context = {"home": _home(request), "is_fullwidth": "1", **(extra_context or {})}
+        context = {
+            "home": _home(request),
+            "guide": guide(request),
+            "is_fullwidth": "1",
+            **(extra_context or {}),
+        }
         answer: TemplateResponse = super().index(request, context)
         return answer
 
@@ -161,6 +174,13 @@ def _home(request: HttpRequest) -> dict[str, Any]:
     from jobs.admin.home import home_context
 
     return home_context(request)
+
+
+def _unread(request: HttpRequest) -> str:
+    from notifications.services.notices import UNREAD_SHOWN, count_unread
+
+    count = count_unread(user=request.user) if request.user.is_authenticated else 0
+    return "" if not count else str(count) if count < UNREAD_SHOWN else f"{UNREAD_SHOWN - 1}+"
 
 
 def may_manage(request: HttpRequest) -> bool:

@@ -8,6 +8,7 @@ from accounts.api.urls import urlpatterns as accounts_urls
 from cronsched.core.api.routers import route
 from cronsched.documents import OpenApiViewSet
 from cronsched.health import HealthViewSet
+from jobs.api.github import urlpatterns as github_urls
 from jobs.api.scheduler import urlpatterns as scheduler_urls
 from jobs.api.urls import urlpatterns as jobs_urls
 from notifications.api.urls import urlpatterns as notifications_urls
@@ -19,6 +20,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     *accounts_urls,
     *jobs_urls,
     *scheduler_urls,
+    *github_urls,
     *taxonomy_urls,
     route("health", HealthViewSet.as_view({"get": "health"}, basename="system"), name="health"),
     route(

@@ -35,9 +35,11 @@ from jobs.engine.tally import count_closed_hours, recount
 from jobs.engine.tell import sweep_untold
 from jobs.models import ChoreState
 from jobs.services.bulk_upload.staged import delete_old_uploads
+from jobs.services.github_check import look_for_expiry
 from jobs.services.history import prune_executions
 from jobs.services.maintenance import pull_back, reconcile
 from notifications.digest import daily_edition, send_digests, weekly_edition
+from notifications.github_tokens import announce_expiring
 from notifications.handlers import tell_changed_jobs
 from notifications.reminders import send_end_date_reminders
 from notifications.services.outbox import give_up_what_waited
@@ -161,6 +163,11 @@ def _recount(term: Term, now: datetime) -> None:
     recount(now=now, term=term)
 
 
+def _github_tokens(term: Term, now: datetime) -> None:
+    """Until when tokens are good, as GitHub tells it; admins hear of it in advance."""
+    announce_expiring(look_for_expiry(now=now), now=now)
+
+
 def all_chores() -> tuple[Chore, ...]:
     return (
         Chore(name="pull_back", work=_pull_back, look_every_s=60, is_due=at_start_and_hourly),
@@ -175,6 +182,7 @@ def all_chores() -> tuple[Chore, ...]:
         Chore(name="flush", work=_flush, look_every_s=600, is_due=daily_at(3, 30)),
         Chore(name="prune", work=_prune, look_every_s=600, is_due=daily_at(3, 45)),
         Chore(name="tally", work=_tally, look_every_s=60),
+        Chore(name="github_tokens", work=_github_tokens, look_every_s=600, is_due=daily_at(9)),
         Chore(name="recount", work=_recount, look_every_s=600, is_due=daily_at(4, 30)),
     )
 

@@ -19,7 +19,7 @@ from django.conf import settings
 from django.core.mail import EmailMessage, get_connection
 from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
-from django.db.models import Min
+from django.db.models import Min, Model
 
 from accounts.models import User
 from cronsched import env
@@ -28,7 +28,7 @@ from cronsched.core.crypto import SecretUnreadable, decrypt
 from cronsched.core.db import DatabaseNow, database_now
 from jobs import schedule
 from jobs.choices import CatchUp, Status
-from jobs.models import Job, JobExecution
+from jobs.models import GitHubToken, Job, JobExecution
 from jobs.services.status import scheduler_status
 from notifications.services.slack_settings import get_slack_settings, readable_webhook_url
 from notifications.services.slack_test import send_slack_test
@@ -39,6 +39,8 @@ LAG_MOST: Final = 5.0
 STUCK_AFTER: Final = 60.0
 SLOTS_COMPARED: Final = 4
 SECRET_LEAST: Final = 32
+# What a run needs, and nobody looks at until it fails; Slack's is a check of its own.
+STORED: Final[tuple[tuple[type[Model], str], ...]] = ((Job, "signing_secret"), (GitHubToken, "secret"))
 
 
 class Grade(StrEnum):
@@ -169,6 +171,21 @@ def lag(options: Options) -> Iterator[Finding]:
         yield ok("lag", f"The oldest run has waited {lag_s:.1f} s to be sent.")
 
 
+def ticks(options: Options) -> Iterator[Finding]:
+    """How late the leader's ticks are, as it tells with each renewal of its lease."""
+    worst_ms = scheduler_status(now=options.now).tick_lag_worst_ms
+    if worst_ms is None:
+        return
+    if worst_ms > LAG_MOST * 1000:
+        yield failed(
+            "ticks",
+            f"The leader's ticks were up to {worst_ms / 1000:.1f} s late within a minute: its machine is out "
+            "of breath, or its database is slow.",
+        )
+    else:
+        yield ok("ticks", f"At most {worst_ms / 1000:.1f} s late within the last minute.")
+
+
 def stuck_runs(options: Options) -> Iterator[Finding]:
     stuck = JobExecution.objects.filter(status=Status.RUNNING, deadline_at__lt=DatabaseNow(-STUCK_AFTER))
     if count := stuck.count():
@@ -250,12 +267,13 @@ def _default_password() -> Iterator[Finding]:
 
 def _stored_secrets() -> Iterator[Finding]:
     unreadable = 0
-    stored = Job.objects.exclude(signing_secret="").order_by().values_list("signing_secret", flat=True)
-    for secret in stored.iterator():
-        try:
-            decrypt(secret)
-        except SecretUnreadable:
-            unreadable += 1
+    for model, column in STORED:
+        stored = model._default_manager.exclude(**{column: ""}).order_by().values_list(column, flat=True)
+        for secret in stored.iterator():
+            try:
+                decrypt(secret)
+            except SecretUnreadable:
+                unreadable += 1
     if unreadable:
         yield failed(
             "stored secrets",
@@ -314,5 +332,6 @@ _TEST_TEXT: Final = "This is a test by manage.py selfcheck: messages from cronsc
 
 CHECKS: Final[tuple[Check, ...]] = (
     variables,
-    clock_skew, leader, overdue_slots, lag, stuck_runs, evaluators, secrets, address_guard, mail, slack,
+    clock_skew, leader, overdue_slots, lag, ticks, stuck_runs, evaluators, secrets, address_guard,
+    mail, slack,
 )  # fmt: skip

@@ -236,6 +236,8 @@ WEBHOOK_SIGNING_SECRET = env.text("WEBHOOK_SIGNING_SECRET")
 WEBHOOK_ALLOWED_NETWORKS = env.networks("WEBHOOK_ALLOWED_NETWORKS")
 GITHUB_TOKEN = env.text("GITHUB_TOKEN")
 GITHUB_API_URL = (env.text("GITHUB_API_URL") or "https://api.github.com").rstrip("/")
+# Signs the events that GitHub sends to /api/v2/github/webhook; without it nothing is taken.
+GITHUB_WEBHOOK_SECRET = env.text("GITHUB_WEBHOOK_SECRET")
 GITHUB_DEFAULT_OWNER = env.text("GITHUB_DEFAULT_OWNER")
 GITHUB_DEFAULT_REF = env.text("GITHUB_DEFAULT_REF") or "main"
 
@@ -319,6 +321,7 @@ def _all_secrets() -> list[str]:
     """What must not be in a log, whatever an exception quotes."""
     names = (
         "GITHUB_TOKEN",
+        "GITHUB_WEBHOOK_SECRET",
         "METRICS_TOKEN",
         "CELERY_BROKER_URL",
         "WEBHOOK_SIGNING_SECRET",

@@ -54,6 +54,7 @@ NAVIGATION = [
         _("Administration"),
         _page(_("Users"), "person", "accounts_user", _ADMINS_ONLY),
         _page(_("History of changes"), "manage_history", "accounts_auditentry", _ADMINS_ONLY),
+        _page(_("GitHub tokens"), "key", "jobs_githubtoken", _ADMINS_ONLY),
         _page(_("Scheduler"), "monitor_heart", "jobs_schedulerlease", _ADMINS_ONLY),
         _page(_("Chores"), "cleaning_services", "jobs_chorestate", _ADMINS_ONLY),
         _page(_("Chore timetable"), "calendar_clock", "django_apscheduler_djangojob", _ADMINS_ONLY),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -576,6 +576,30 @@ def _effect(cron: CronExpression, reached: datetime, shift: timedelta) -> str:
 
 
 # ------------------------------------------------------------------------------------------------ words
+
+
+class Values(NamedTuple):
+    """What each field matches, in order; Sunday is 0. For words in other languages."""
+
+    minutes: Sequence[int]
+    hours: Sequence[int]
+    days: Sequence[int]
+    months: Sequence[int]
+    weekdays: Sequence[int]
+    either_day_fires: bool
+
+
+def values_of(expression: str | CronExpression) -> Values:
+    cron = _read(expression)
+    sets = cron._sets
+    return Values(
+        minutes=sorted(sets.minutes),
+        hours=sorted(sets.hours),
+        days=sorted(sets.days),
+        months=sorted(sets.months),
+        weekdays=sorted(_weekdays(cron)),
+        either_day_fires=cron.either_day_fires,
+    )
 
 
 def describe(expression: str | CronExpression) -> str:

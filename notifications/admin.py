@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import json
 from typing import Any, ClassVar
+from urllib.parse import urlencode
+from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.template.loader import render_to_string
 from django.urls import path, reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_POST
-from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesDropdownFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from accounts.admin import actor
+from accounts.choices import AuditKind
 from accounts.roles import is_own
 from cronsched.core import clock
 from cronsched.core.admin import AdminsOnly, BaseAdmin, ReadOnlyAdmin, ServiceAdmin, ServiceForm
+from cronsched.core.admin_chips import Chip
 from cronsched.core.admin_display import EMPTY, badge, moment, preformatted, titled
 from cronsched.core.admin_filters import PeriodFilter
 from cronsched.core.said import said
@@ -36,9 +41,10 @@ from notifications.models import (
     MessageState,
     Notification,
     NotificationPreferences,
+    NotificationType,
     SlackSettings,
 )
-from notifications.services.notices import mark_read
+from notifications.services.notices import count_unread, mark_read
 from notifications.services.outbox import send_again
 from notifications.services.preferences import get_preferences, update_preferences
 from notifications.services.slack_settings import (
@@ -58,25 +64,35 @@ MESSAGE_COLOURS = {
 }
 
 
+class UnreadFilter(DropdownFilter):  # type: ignore[misc]
+    title = _("state")
+    parameter_name = "unread"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("1", _("unread")), ("0", _("read"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() not in {"0", "1"}:
+            return queryset
+        return queryset.unread() if self.value() == "1" else queryset.read()  # type: ignore[attr-defined]
+
+
 @admin.register(Notification)
 class NotificationAdmin(ReadOnlyAdmin):
-    list_display = ("title", "type_label", "is_read", "count", "created")
-    list_filter = (
-        ("is_read", BooleanRadioFilter),
-        ("type", ChoicesDropdownFilter),
-        ("created_at", PeriodFilter),
-    )
+    """The inbox. Opening a notice marks it as read, and leads to what it is about."""
+
+    list_display = ("notice", "type_label", "created")
+    list_display_links = None
+    list_filter = (UnreadFilter, ("type", ChoicesDropdownFilter), ("created_at", PeriodFilter))
     search_fields = ("title", "message")
     actions = ("mark_read", "delete_selected")
-    fields = (
-        "title",
-        "type_label",
-        "message",
-        ("job", "execution"),
-        ("created", "count"),
-        ("is_read", "read_at"),
+    list_before_template = "admin/notifications/inbox.html"
+    empty_text = _(
+        "What happens to your jobs is told here: a run that failed, a job that ended, a job that was changed."
     )
-    readonly_fields = ("type_label", "job", "execution", "created")
+    empty_link = (_("My preferences"), "admin:notifications_notificationpreferences_changelist")
+    fields = ("headline", "type_label", "words", ("job", "execution"), ("created", "count"), "read_at")
+    readonly_fields = ("headline", "type_label", "words", "job", "execution", "created")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Notification]:
         own: QuerySet[Notification] = Notification.objects.of(request.user)
@@ -85,11 +101,67 @@ class NotificationAdmin(ReadOnlyAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return obj is None or is_own(request.user, user_id=obj.user_id)
 
+    def get_urls(self) -> list[Any]:
+        guard = self.admin_site.admin_view
+        return [
+            path("unread/", guard(self.unread_view), name="notifications_notification_unread"),
+            path(
+                "mark-all-read/",
+                guard(require_POST(self.mark_all_read_view)),
+                name="notifications_notification_mark_all_read",
+            ),
+            path("<uuid:object_id>/open/", guard(self.open_view), name="notifications_notification_open"),
+            *super().get_urls(),
+        ]
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        return super().changelist_view(request, {"chips": _chips(request), **(extra_context or {})})
+
+    def unread_view(self, request: HttpRequest) -> JsonResponse:
+        """How many there are, for the bell of the page that asks."""
+        return JsonResponse({"unread": count_unread(user=request.user)})
+
+    def mark_all_read_view(self, request: HttpRequest) -> HttpResponse:
+        count = mark_read(user=request.user, now=clock.now())
+        self.message_user(request, gettext("Marked as read: %d.") % count, messages.SUCCESS)
+        return HttpResponseRedirect(self.url("changelist"))
+
+    def open_view(self, request: HttpRequest, object_id: UUID) -> HttpResponse:
+        notice = self.get_object(request, str(object_id))
+        if notice is None:
+            raise Http404
+        mark_read(user=request.user, ids=[notice.pk], now=clock.now())
+        return HttpResponseRedirect(_place(notice) or self.url("change", notice.pk))
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        notice = self.get_object(request, object_id)
+        if notice is not None and not notice.is_read:
+            mark_read(user=request.user, ids=[notice.pk], now=clock.now())
+        return super().change_view(request, object_id, form_url, extra_context)
+
     @admin.action(description=_("Mark as read"))
     def mark_read(self, request: HttpRequest, queryset: QuerySet[Notification]) -> None:
         ids = list(queryset.values_list("pk", flat=True))
         count = mark_read(user=request.user, ids=ids, now=clock.now())
         self.message_user(request, gettext("Marked as read: %d.") % count, messages.SUCCESS)
+
+    @display(description=_("notice"))
+    def notice(self, obj: Notification) -> str:
+        """The title as a link, bold while it is unread, and the reason below it."""
+        words = {"title": said(obj.title), "message": said(obj.message)}
+        return render_to_string(
+            "admin/notifications/notice.html", {"notice": obj, "url": self.url("open", obj.pk), **words}
+        )
+
+    @display(description=_("title"), ordering="title")
+    def headline(self, obj: Notification) -> str:
+        return said(obj.title)
+
+    @display(description=_("message"))
+    def words(self, obj: Notification) -> str:
+        return said(obj.message)
 
     @display(description=_("type"), ordering="type")
     def type_label(self, obj: Notification) -> str:
@@ -103,7 +175,7 @@ class NotificationAdmin(ReadOnlyAdmin):
     def job(self, obj: Notification) -> str:
         if obj.related_job is None:
             return EMPTY
-        url = reverse("admin:jobs_job_change", args=[obj.related_job.pk])
+        url = reverse("admin:jobs_job_page", args=[obj.related_job.pk])
         return format_html('<a class="text-link" href="{}">{}</a>', url, obj.related_job)
 
     @display(description=_("execution"))
@@ -112,6 +184,27 @@ class NotificationAdmin(ReadOnlyAdmin):
             return EMPTY
         url = reverse("admin:jobs_jobexecution_change", args=[obj.related_execution_id])
         return format_html('<a class="text-link" href="{}">{}</a>', url, gettext("open the run"))
+
+
+def _place(notice: Notification) -> str:
+    """Where what a notice is about is to be seen; "" where it is gone, or was never one thing."""
+    if notice.related_execution_id is not None:
+        return reverse("admin:jobs_jobexecution_change", args=[notice.related_execution_id])
+    if notice.related_job_id is not None:
+        return reverse("admin:jobs_job_page", args=[notice.related_job_id])
+    return ""
+
+
+def _chips(request: HttpRequest) -> list[Chip]:
+    """What is looked for in an inbox, as links."""
+    wanted: tuple[tuple[str, dict[str, str]], ...] = (
+        (gettext("All"), {}),
+        (gettext("Unread"), {"unread": "1"}),
+        (gettext("Errors"), {"type__exact": NotificationType.ERROR.value}),
+        (gettext("Warnings"), {"type__exact": NotificationType.WARNING.value}),
+    )
+    present = {name: value for name, value in request.GET.items() if name in {"unread", "type__exact"}}
+    return [Chip(label=label, query=urlencode(query), is_chosen=query == present) for label, query in wanted]
 
 
 class OneRowAdmin(BaseAdmin):
@@ -182,10 +275,18 @@ class SlackForm(ServiceForm):
 class SlackSettingsAdmin(AdminsOnly, OneRowAdmin, ServiceAdmin):
     form = SlackForm
     fields = ("is_enabled", "webhook_url", "channel")
+    change_form_outer_after_template = "admin/_object_changes.html"
     change_form_outer_before_template = "admin/notifications/slack_toolbar.html"
 
     def row_for(self, request: HttpRequest) -> SlackSettings:
         return get_slack_settings()
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        return super().render_change_form(
+            request, {**context, "audit_kind": AuditKind.SLACK.value}, *args, **kwargs
+        )
 
     def update(self, request: HttpRequest, obj: Any, data: dict[str, Any]) -> SlackSettings:
         return update_slack_settings(data=data, by=request.user, now=clock.now(), via="admin")
@@ -219,6 +320,10 @@ class MessageAdmin(AdminsOnly, ReadOnlyAdmin):
     search_help_text = _("Recipient or error")
     list_fullwidth = True
     actions = ("send_again",)
+    empty_text = _(
+        "Mail and Slack messages appear here as they leave, and those that could not be delivered."
+    )
+    empty_link = (_("Slack settings"), "admin:notifications_slacksettings_changelist")
     fields = (
         ("state_label", "event", "channel", "to"),
         ("created", "sent", "next_try", "attempts"),
@@ -299,7 +404,7 @@ class EmailOptOutAdmin(AdminsOnly, ReadOnlyAdmin):
 
     @display(description=_("no mail about"), ordering="topic")
     def about(self, obj: EmailOptOut) -> str:
-        return WORDS.get(obj.topic, obj.topic)
+        return said(WORDS.get(obj.topic, obj.topic))
 
     @display(description=_("since"), ordering="created_at")
     def created(self, obj: EmailOptOut) -> str:

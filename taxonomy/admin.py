@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import Count, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
-from django.utils.translation import gettext
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import BooleanRadioFilter
 from unfold.decorators import display
 
 from accounts.admin import actor
+from accounts.choices import AuditKind
 from cronsched.core import clock
 from cronsched.core.admin import ServiceAdmin, ServiceForm
 from cronsched.core.admin_display import moment
@@ -33,6 +34,9 @@ class TaxonAdmin(ServiceAdmin):
     search_help_text = _("Name or slug")
     actions = ("enable", "disable")
     readonly_fields = ("slug", "jobs_link", "created", "updated")
+    change_form_outer_before_template = "admin/taxonomy/followers.html"
+    change_form_outer_after_template = "admin/_object_changes.html"
+    audit_kind = ""
     # The query parameter by which the list of jobs shows those of one row.
     jobs_parameter = ""
 
@@ -58,10 +62,32 @@ class TaxonAdmin(ServiceAdmin):
     def _set_active(self, request: HttpRequest, rows: QuerySet[Taxon], value: bool, done: str) -> None:
         self.apply_each(request, rows, lambda row: self.update(request, row, {"is_active": value}), done=done)
 
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        row = context.get("original")
+        if row is not None:
+            context["jobs_url"] = self._jobs_url(row)
+        return super().render_change_form(
+            request, {**context, "audit_kind": self.audit_kind}, *args, **kwargs
+        )
+
+    def _tell_followers(self, request: HttpRequest, row: Taxon, count: int) -> None:
+        """After a rename that moved the slug of jobs: how many, and to what."""
+        if count:
+            text = ngettext(
+                "%(count)d job followed: it answers with %(slug)s now.",
+                "%(count)d jobs followed: they answer with %(slug)s now.",
+                count,
+            )
+            self.message_user(request, text % {"count": count, "slug": row.slug}, messages.INFO)
+
+    def _jobs_url(self, row: Any) -> str:
+        return f"{reverse('admin:jobs_job_changelist')}?{self.jobs_parameter}={row.pk}"
+
     @display(description=_("jobs"), ordering="jobs_count")
     def jobs_link(self, obj: Any) -> str:
-        url = f"{reverse('admin:jobs_job_changelist')}?{self.jobs_parameter}={obj.pk}"
-        return format_html('<a class="text-link" href="{}">{}</a>', url, obj.jobs_count)
+        return format_html('<a class="text-link" href="{}">{}</a>', self._jobs_url(obj), obj.jobs_count)
 
     @display(description=_("created"), ordering="created_at")
     def created(self, obj: Taxon) -> str:
@@ -78,6 +104,8 @@ class CategoryAdmin(TaxonAdmin):
     add_fieldsets = ((None, {"fields": ("name", "slug")}),)
     fields = ("name", "slug", "is_active", "jobs_link", "created", "updated")
     jobs_parameter = "category__id__exact"
+    audit_kind = AuditKind.CATEGORY.value
+    empty_text = _("Categories sort the jobs: backups, reports, maintenance.")
 
     def create(self, request: HttpRequest, data: dict[str, Any]) -> JobCategory:
         return services.create_category(
@@ -85,9 +113,9 @@ class CategoryAdmin(TaxonAdmin):
         )
 
     def update(self, request: HttpRequest, obj: Any, data: dict[str, Any]) -> JobCategory:
-        return services.update_category(
-            obj, data=data, by=actor(request), now=clock.now(), via="admin"
-        ).category
+        done = services.update_category(obj, data=data, by=actor(request), now=clock.now(), via="admin")
+        self._tell_followers(request, done.category, done.jobs_updated)
+        return done.category
 
 
 @admin.register(PicTeam)
@@ -100,6 +128,10 @@ class TeamAdmin(TaxonAdmin):
         "name", "slug", "slack_handle", *queue_fields, "is_active", "jobs_link", "created", "updated",
     )  # fmt: skip
     jobs_parameter = "pic_team__id__exact"
+    audit_kind = AuditKind.TEAM.value
+    empty_text = _(
+        "Every job belongs to a team, whose Slack handle is mentioned when it fails. Add yours first."
+    )
 
     def create(self, request: HttpRequest, data: dict[str, Any]) -> PicTeam:
         return services.create_team(
@@ -112,4 +144,6 @@ class TeamAdmin(TaxonAdmin):
         )
 
     def update(self, request: HttpRequest, obj: Any, data: dict[str, Any]) -> PicTeam:
-        return services.update_team(obj, data=data, by=actor(request), now=clock.now(), via="admin").pic_team
+        done = services.update_team(obj, data=data, by=actor(request), now=clock.now(), via="admin")
+        self._tell_followers(request, done.pic_team, done.jobs_updated)
+        return done.pic_team

@@ -26,6 +26,7 @@ from cronsched.core.admin import ReadOnlyAdmin
 from cronsched.core.admin_display import EMPTY, badge, moment
 from cronsched.core.admin_export import CHUNK, CsvExport
 from cronsched.core.admin_filters import PeriodFilter
+from cronsched.core.said import said
 
 COLOURS = {
     AuditAction.CREATED.value: "success",
@@ -45,6 +46,7 @@ PAGES = {
     AuditKind.CATEGORY.value: "admin:taxonomy_jobcategory_change",
     AuditKind.TEAM.value: "admin:taxonomy_picteam_change",
     AuditKind.SLACK.value: "admin:notifications_slacksettings_change",
+    AuditKind.GITHUB_TOKEN.value: "admin:jobs_githubtoken_change",
     AuditKind.PREFERENCES.value: "admin:accounts_user_change",
     AuditKind.API_KEY.value: "admin:accounts_apikey_change",
 }
@@ -86,6 +88,7 @@ class AuditAdmin(CsvExport, ReadOnlyAdmin):
     search_fields = ("object_name",)
     search_help_text = _("Name of the job, user, category or team")
     list_fullwidth = True
+    empty_text = _("Every change to jobs, users, teams, categories and settings is written down here.")
     sortable_by = ("when",)
     actions = None
     list_before_template = "admin/_list_export.html"
@@ -146,7 +149,7 @@ class AuditAdmin(CsvExport, ReadOnlyAdmin):
 
     @display(description=_("note"))
     def note_text(self, obj: AuditEntry) -> str:
-        return obj.note or EMPTY
+        return said(obj.note) or EMPTY
 
 
 def _changes_html(entry: AuditEntry, limit: int | None = None) -> str:

@@ -9,13 +9,16 @@ from django import forms
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.utils.translation import gettext
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import BooleanRadioFilter, ChoicesDropdownFilter
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminPasswordWidget
 
 from accounts import services, throttle
+from accounts.choices import AuditKind
 from accounts.models import LoginFailure, User
 from accounts.roles import Role, is_admin, may_view_user
 from cronsched.core import clock
@@ -52,8 +55,10 @@ class UserAdmin(ServiceAdmin):
     add_fieldsets = ((None, {"fields": ("username", "email", "new_password", "role")}),)
     fieldsets = (
         (None, {"fields": ("username", "email", "new_password", "role", "is_active")}),
-        (_("Dates"), {"fields": ("last_seen", "created", "updated_at")}),
+        (_("Dates"), {"fields": ("last_seen", "created", "updated")}),
     )
+    change_form_outer_before_template = "admin/accounts/jobs_of.html"
+    change_form_outer_after_template = "admin/_object_changes.html"
     own_fieldsets = ((None, {"fields": ("username", "email", "role_label", "created")}),)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
@@ -64,8 +69,24 @@ class UserAdmin(ServiceAdmin):
         return super().get_fieldsets(request, obj) if is_admin(request.user) else self.own_fieldsets
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
-        fixed = ("role_label", "last_seen", "created", "updated_at")
+        fixed = ("role_label", "last_seen", "created", "updated")
         return ("username", *fixed) if obj else fixed
+
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        user = context.get("original")
+        if user is not None and is_admin(request.user):
+            context |= {"audit_kind": AuditKind.USER.value, **_jobs_of(user)}
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """Say what becomes of their jobs, before they are gone."""
+        users = list(objs)
+        _names, counts, missing, protected = super().get_deleted_objects(users, request)
+        return [_name_with_jobs(user) for user in users], counts, missing, protected
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return is_admin(request.user)
@@ -85,7 +106,23 @@ class UserAdmin(ServiceAdmin):
         return services.register_user(**given, role=role, by=actor(request), now=clock.now(), via="admin")
 
     def update(self, request: HttpRequest, obj: Any, data: dict[str, Any]) -> User:
-        return services.update_user(obj, changes=data, by=actor(request), now=clock.now(), via="admin").user
+        user = services.update_user(obj, changes=data, by=actor(request), now=clock.now(), via="admin").user
+        if data.get("is_active") is False:
+            self._tell_of_jobs(request, user)
+        return user
+
+    def _tell_of_jobs(self, request: HttpRequest, user: User) -> None:
+        """Somebody was deactivated: their jobs run on, and somebody should look after them."""
+        if count := user.jobs.count():
+            text = ngettext(
+                "{name} still owns {count} job, which runs on. {link}",
+                "{name} still owns {count} jobs, which run on. {link}",
+                count,
+            )
+            link = format_html('<a class="underline" href="{}">{}</a>', _jobs_url(user), gettext("Hand over"))
+            self.message_user(
+                request, format_html(text, name=user.username, count=count, link=link), messages.WARNING
+            )
 
     def remove(self, request: HttpRequest, obj: Any) -> None:
         services.delete_user(obj, by=actor(request), now=clock.now(), via="admin")
@@ -126,12 +163,37 @@ class UserAdmin(ServiceAdmin):
     def created(self, obj: User) -> str:
         return moment(obj.created_at, now=clock.now())
 
+    @display(description=_("updated"), ordering="updated_at")
+    def updated(self, obj: User) -> str:
+        return moment(obj.updated_at, now=clock.now())
+
+
+def _jobs_url(user: User) -> str:
+    return f"{reverse('admin:jobs_job_changelist')}?owner={user.pk}"
+
+
+def _jobs_of(user: User) -> dict[str, Any]:
+    return {"jobs_count": user.jobs.count(), "jobs_url": _jobs_url(user)}
+
+
+def _name_with_jobs(user: User) -> str:
+    count = user.jobs.count()
+    if not count:
+        return user.username
+    text = ngettext(
+        "%(name)s, whose %(count)d job stays without an owner: hand it over first to keep one",
+        "%(name)s, whose %(count)d jobs stay without an owner: hand them over first to keep one",
+        count,
+    )
+    return text % {"name": user.username, "count": count}
+
 
 @admin.register(LoginFailure)
 class FailedSignInAdmin(AdminsOnly, ReadOnlyAdmin):
     """Failed sign-ins as accounts.throttle counts them, without what was typed."""
 
-    list_display = ("where", "count", "resets")
+    empty_text = _("Nobody has typed a wrong password lately.")
+    list_display = ("where", "failures", "resets")
     fields = list_display
     actions = ("unlock",)
 
@@ -145,6 +207,10 @@ class FailedSignInAdmin(AdminsOnly, ReadOnlyAdmin):
         kind, _separator, value = obj.key.partition(":")
         # An account is kept as a digest: people type passwords where the name belongs.
         return value if kind == "address" else gettext("an account (%s…)") % value[:8]
+
+    @display(description=_("count"), ordering="count")
+    def failures(self, obj: LoginFailure) -> int:
+        return obj.count
 
     @display(description=_("counted until"), ordering="resets_at")
     def resets(self, obj: LoginFailure) -> str:

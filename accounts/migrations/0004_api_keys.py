@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('accounts', '0003_user_viewing'),
+        ('accounts', '0004_audit_github_tokens'),
     ]
 
     operations = [
@@ -22,7 +22,7 @@ class Migration(migrations.Migration):
         migrations.AlterField(
             model_name='auditentry',
             name='kind',
-            field=cronsched.core.models.KeyField(choices=[('job', 'job'), ('user', 'user'), ('category', 'category'), ('team', 'team'), ('slack', 'Slack settings'), ('preferences', 'preferences'), ('api_key', 'API key'), ('installation', 'installation')], max_length=20, verbose_name='kind'),
+            field=cronsched.core.models.KeyField(choices=[('job', 'job'), ('user', 'user'), ('category', 'category'), ('team', 'team'), ('slack', 'Slack settings'), ('github_token', 'GitHub token'), ('preferences', 'preferences'), ('api_key', 'API key'), ('installation', 'installation')], max_length=20, verbose_name='kind'),
         ),
         migrations.CreateModel(
             name='ApiKey',

@@ -197,3 +197,15 @@ def test_an_admin_unlocks_an_account_by_both_its_names(admin_site, client):
 
     left = set(LoginFailure.objects.values_list("key", flat=True))
     assert len(left) == 2, "the address's and somebody's"
+
+
+def test_what_becomes_of_somebodys_jobs_is_said(admin_site):
+    uma = UserFactory(username="uma")
+    JobFactory.create_batch(2, created_by=uma)
+
+    page = admin_site.open("accounts_user_change", uma.pk).content.decode()
+    assert "Owns 2 jobs." in page
+    question = admin_site.open("accounts_user_delete", uma.pk).content.decode()
+    assert "whose 2 jobs stay without an owner" in question
+    answer = admin_site.act("deactivate", "accounts_user_changelist", uma.pk)
+    assert any("still owns 2 jobs" in text and f"?owner={uma.pk}" in text for text in messages_of(answer))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from django.template.loader import render_to_string
@@ -61,7 +62,13 @@ def badge(word: str, text: Any, *, colours: Mapping[str, str] = COLOURS) -> str:
     """A coloured label; `word` is what `colours` knows. Unfold's own decorator works in lists only."""
     if not word:
         return EMPTY
-    return render_to_string("unfold/helpers/label.html", {"text": text, "type": colours.get(word, "default")})
+    return _label(str(text), colours.get(word, "default"))
+
+
+@lru_cache(maxsize=1024)
+def _label(text: str, kind: str) -> str:
+    """Made once: a list has hundreds, of a handful of words."""
+    return render_to_string("unfold/helpers/label.html", {"text": text, "type": kind})
 
 
 def relative(value: datetime, *, now: datetime) -> str:

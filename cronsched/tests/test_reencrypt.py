@@ -4,10 +4,11 @@ import pytest
 from cryptography.fernet import Fernet
 from django.core.management import CommandError, call_command
 
+from accounts.tests.factories import UserFactory
 from cronsched.core.crypto import decrypt, encrypt
 from cronsched.management.commands.reencrypt import ENCRYPTED
-from jobs.models import Job, JobExecution
-from jobs.tests.factories import ExecutionFactory, JobFactory
+from jobs.models import GitHubToken, Job, JobExecution, JobUpload
+from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 from notifications.services.slack_settings import get_slack_settings
 
 pytestmark = pytest.mark.django_db
@@ -24,6 +25,10 @@ def rotated(settings):
     slack = get_slack_settings()
     slack.webhook_url = encrypt("slack")
     slack.save()
+    GitHubToken.objects.create(
+        owner="acme", scope_key="acme/", secret=encrypt("github"), created_at=NOON, updated_at=NOON
+    )
+    JobUpload.objects.create(user=job.created_by or UserFactory(), content=encrypt("upload"), created_at=NOON)
     settings.ENCRYPTION_KEYS = [new, old]
     return new
 
@@ -39,7 +44,7 @@ def test_afterwards_the_old_key_may_go(rotated, settings):
         for value in model._default_manager.values_list(column, flat=True)
         if value
     ]
-    assert sorted(stored) == ["overrides", "previous", "signing", "slack"]
+    assert sorted(stored) == ["github", "overrides", "previous", "signing", "slack", "upload"]
 
 
 def test_what_cannot_be_read_is_named_stays_and_stops_no_other(rotated):

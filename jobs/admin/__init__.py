@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from jobs.admin.execution import ExecutionAdmin
+from jobs.admin.github import GitHubTokenAdmin
 from jobs.admin.job import JobAdmin
 from jobs.admin.key import ApiKeyAdmin
 from jobs.admin.scheduler import ChoreAdmin, ChoreRunAdmin, ChoreTimetableAdmin, LeaseAdmin
@@ -13,6 +14,7 @@ __all__ = [
     "ChoreRunAdmin",
     "ChoreTimetableAdmin",
     "ExecutionAdmin",
+    "GitHubTokenAdmin",
     "JobAdmin",
     "LeaseAdmin",
 ]

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import get_language, ngettext
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 from jobs.choices import Status
 
@@ -25,7 +26,7 @@ HEIGHT: Final = 100.0
 LEAST: Final = 3.0
 SPARK_HEIGHT: Final = 20
 # How high a run's mark stands, so that those who see no colours can tell them.
-MARKS: Final = {
+MARKS: Final[dict[str, int]] = {
     Status.SUCCESS: 12,
     Status.FAILED: SPARK_HEIGHT,
     Status.MISSED: 6,
@@ -53,16 +54,20 @@ class Bar:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chart:
-    """`top` is the value at the upper edge; `points` is a line, "" for none."""
+    """`top` is the value at the upper edge; `points` is a line, "" for none.
+
+    `columns` is how many bars there is room for, 0 for as many as there are.
+    """
 
     bars: list[Bar]
     top: float
     bottom: float = 0.0
     points: str = ""
+    columns: int = 0
 
     @property
     def width(self) -> float:
-        return max(STEP, len(self.bars) * STEP)
+        return max(1, self.columns, len(self.bars)) * STEP
 
     @property
     def bar_width(self) -> float:
@@ -87,7 +92,7 @@ def line_chart(points: Iterable[tuple[str, float | None]], *, top: float, bottom
     points = list(points)
     span = (top - bottom) or 1.0
     drawn = [
-        f"{(n + 0.5) * STEP:.1f},{HEIGHT - (value - bottom) / span * HEIGHT:.1f}"
+        f"{(n + 0.5) * STEP:.1f},{HEIGHT - LEAST - (value - bottom) / span * (HEIGHT - 2 * LEAST):.1f}"
         for n, (_title, value) in enumerate(points)
         if value is not None
     ]
@@ -103,17 +108,23 @@ def sparkline(runs: Sequence[tuple[Any, ...]]) -> SafeString:
     """The outcomes of a job's last runs, oldest first, as small marks with one sentence for them all."""
     if not runs:
         return format_html('<span class="text-subtle">{}</span>', _("no runs yet"))
+    return _drawn(tuple(run[1] for run in runs), get_language())
+
+
+@lru_cache(maxsize=1024)
+def _drawn(statuses: tuple[str, ...], language: str | None) -> SafeString:
+    """Drawn once: of fifty jobs on a page most have had the same outcomes, in the language of the words."""
     marks = format_html_join(
         "",
         '<rect class="cs-fill-{}" x="{}" y="{}" width="4" height="{}" rx="1"/>',
-        ((run[1], n * 6, SPARK_HEIGHT - MARKS[run[1]], MARKS[run[1]]) for n, run in enumerate(runs)),
+        ((status, n * 6, SPARK_HEIGHT - MARKS[status], MARKS[status]) for n, status in enumerate(statuses)),
     )
-    words = outcome_words(run[1] for run in runs)
+    words = outcome_words(statuses)
     return format_html(
         '<svg class="cs-spark" role="img" aria-label="{0}" viewBox="0 0 {1} {2}" width="{1}" height="{2}">'
         "<title>{0}</title>{3}</svg>",
         words,
-        len(runs) * 6 - 2,
+        len(statuses) * 6 - 2,
         SPARK_HEIGHT,
         marks,
     )

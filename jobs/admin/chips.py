@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from django.http import QueryDict
 from django.utils.translation import gettext as _
 
+from cronsched.core.admin_chips import Chip
 from jobs.admin.filters import PERIODS, PROBLEM
 from jobs.choices import Status
 from taxonomy.models import PicTeam
@@ -18,13 +18,6 @@ TEAMS_SHOWN = 12
 # A range of one's own, and the place in the list: gone when another period is chosen.
 _RANGE = tuple(f"started_at_{side}_{part}" for side in ("from", "to") for part in (0, 1))
 _PLACE = ("p", "e", "all")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Chip:
-    label: str
-    query: str
-    is_chosen: bool
 
 
 def chips(query: QueryDict) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
-from django.utils.translation import gettext
+from django.utils.translation import get_language, gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import ChoicesDropdownFilter, RangeDateFilter, RelatedDropdownFilter
 from unfold.decorators import display
@@ -16,7 +16,8 @@ from unfold.decorators import display
 from cronsched.core import clock
 from cronsched.core.admin import ListPage
 from cronsched.core.admin_display import EMPTY, badge, relative_first
-from jobs import schedule
+from cronsched.core.said import said
+from jobs import schedule, schedule_ja
 from jobs.admin.charts import sparkline
 from jobs.admin.filters import (
     EndsFilter,
@@ -152,6 +153,12 @@ def state_badge(job: Job) -> str:
 
 def schedule_words(job: Job) -> str:
     try:
-        return schedule.describe(job.cron_expression)
+        return words_of(job.cron_expression)
     except schedule.CronError as error:
-        return str(error)
+        return said(error)
+
+
+def words_of(expression: str | schedule.CronExpression) -> str:
+    """When it fires, in the viewer's language."""
+    describe = schedule_ja.describe if get_language() == "ja" else schedule.describe
+    return describe(expression)

@@ -23,8 +23,10 @@ from django.views.decorators.http import require_POST
 from accounts.roles import may_change_job, may_create_jobs
 from cronsched.core import clock
 from cronsched.core.errors import DomainError, NotFound
+from cronsched.core.said import said
 from jobs import schedule
 from jobs.admin.job_form import GITHUB_TARGET, JobForm, json_fault, parsed, pretty
+from jobs.admin.job_list import words_of
 from jobs.choices import ExecutionType
 from jobs.engine.slots import is_within
 from jobs.models import Job
@@ -48,18 +50,18 @@ def preview_context(
         cron = schedule.parse(expression)
         zone = schedule.load_zone(zone_name.strip() or settings.SCHEDULER_TIMEZONE)
     except (schedule.CronError, schedule.ZoneError) as error:
-        return {"error": str(error), "error_field": getattr(error, "field", "timezone")}
+        return {"error": said(error), "error_field": getattr(error, "field", "timezone")}
     slots = schedule.next_runs(cron, zone=zone, after=now, count=PREVIEWED)
     within = [slot for slot in slots if is_within(slot, end_date)]
     change = schedule.next_clock_change(cron, zone=zone, after=now, within=CHANGE_WITHIN)
     return {
         "now": now,
-        "words": schedule.describe(cron),
+        "words": words_of(cron),
         "zone": zone.key,
         "runs": within,
         "is_cut": len(within) < len(slots),
         "end_date": end_date,
-        "note": schedule.day_rule_note(cron),
+        "note": said(schedule.day_rule_note(cron)),
         "change": change,
         "change_words": _effect_words(change) if change and change.effect else "",
     }

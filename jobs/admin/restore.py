@@ -57,9 +57,8 @@ class RestoreMixin:
         context = {
             **self.admin_site.each_context(request),  # type: ignore[attr-defined]
             "title": _("Restore an earlier version"),
-            "subtitle": job.name,
             "opts": self.opts,  # type: ignore[attr-defined]
-            "original": job,
+            "object": job,
             "entry": entry,
             "rows": [_row(field, version, chosen, faults) for field in version.differences],
             "fault": in_words(refusal) if refusal is not None and not faults else "",

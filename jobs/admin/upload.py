@@ -184,8 +184,8 @@ class UploadMixin(CsvExport):
         self, request: HttpRequest, template: str, context: dict[str, Any], *, status: int = 200
     ) -> HttpResponse:
         common = self.admin_site.each_context(request)  # type: ignore[attr-defined]
-        opts = {"opts": self.opts, "subtitle": None}  # type: ignore[attr-defined]
-        return TemplateResponse(request, template, {**common, **opts, **context}, status=status)
+        page = {**common, "opts": self.opts, **context}  # type: ignore[attr-defined]
+        return TemplateResponse(request, template, page, status=status)
 
 
 def _url(name: str, upload: JobUpload) -> str:

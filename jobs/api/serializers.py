@@ -264,6 +264,14 @@ class ExecutionWithJobSerializer(ExecutionSerializer):
     github_repo = serializers.CharField(allow_null=True)
 
 
+class WorkflowRunEventSerializer(ContractSerializer):
+    """What cronsched reads of GitHub's event; all else in it is passed over."""
+
+    action = serializers.CharField(required=False, help_text="`requested`, `in_progress` or `completed`.")
+    workflow_run = ObjectField(required=False)
+    repository = ObjectField(required=False)
+
+
 class JobFiguresSerializer(ContractSerializer):
     total_executions = serializers.IntegerField()
     success_count = serializers.IntegerField()

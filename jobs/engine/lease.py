@@ -169,6 +169,7 @@ class LeaseKeeper:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
         self._is_database_silent = False
+        self.turns = 0
         # By `clock`: the last answer of the database, and since when they have come without a gap.
         self._answered_at = self._steady_since = clock()
 
@@ -202,7 +203,11 @@ class LeaseKeeper:
         return self._clock() - self._steady_since
 
     def turn(self) -> None:
-        """One renewal, or one attempt to take the lead."""
+        """One renewal, or one attempt to take the lead. `turns` counts those that came to their end."""
+        self._turn()
+        self.turns += 1
+
+    def _turn(self) -> None:
         started = self._clock()
         try:
             self._renew(started) if self._term else self._acquire(started)

@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import Any, Final
 
 from django.db import transaction
-from django.utils.translation import gettext as _
 
 from accounts.audit import changes_of, state_after
 from accounts.choices import AuditAction, AuditKind
@@ -80,8 +79,8 @@ def restore_job(
     version = version_of(lock_job(job.pk), entry, by=by)
     data = {field: value for field, value in version.data.items() if fields is None or field in fields}
     if not data:
-        raise InvalidInput(_("There is nothing to put back: choose at least one field that differs."))
-    note = _("The version of %s.") % f"{entry.at:%Y-%m-%d %H:%M:%S} UTC"
+        raise InvalidInput("There is nothing to put back: choose at least one field that differs.")
+    note = f"The version of {entry.at:%Y-%m-%d %H:%M:%S} UTC."
     return update_job(job, data=data, by=by, now=now, via=via, kept_as=AuditAction.RESTORED, note=note)
 
 
@@ -95,12 +94,12 @@ def _present(job: Job) -> dict[str, Any]:
 def _plain(field: str, then: Any, present: Any) -> Any:
     whole = filled_in(then, present)
     if has_marks(whole):
-        raise LeftOut(_("It held a secret, which the history does not keep: enter it by hand."))
+        raise LeftOut("It held a secret, which the history does not keep: enter it by hand.")
     return whole
 
 
 def _secret(field: str, then: Any, present: Any) -> Any:
-    raise LeftOut(_("The history keeps no secrets: enter it by hand."))
+    raise LeftOut("The history keeps no secrets: enter it by hand.")
 
 
 def _owner(field: str, then: Any, present: Any) -> str | None:
@@ -108,7 +107,7 @@ def _owner(field: str, then: Any, present: Any) -> str | None:
         return None
     user = User.objects.filter(username_key=name_key(str(then)), is_active=True).first()
     if user is None:
-        raise LeftOut(_("%s is no active user any more.") % then)
+        raise LeftOut(f"{then} is no active user any more.")
     return str(user.pk)
 
 
@@ -119,7 +118,7 @@ def _taxon(model: type[JobCategory] | type[PicTeam], kind: AuditKind) -> Callabl
         if found is None and (key := _renamed(kind, then)):
             found = model.objects.filter(pk=key).first()
         if found is None:
-            raise LeftOut(_("%s is not there any more.") % (then or _("None")))
+            raise LeftOut(f"{then or 'None'} is not there any more.")
         return found
 
     return find

@@ -21,9 +21,9 @@ from jobs.models import Job
 SPAN: Final = timedelta(hours=24)
 # Fewer jobs than this in one minute are no clash worth a line.
 CLASH: Final = 2
-# Expression, zone, end date; the jobs that have them alike, by id and name.
+# Expression, zone, end date; and of the jobs that have them alike what is asked for: names, or ids.
 _Rhythm = tuple[str, str, date | None]
-_Members = list[tuple[UUID, str]]
+_Members = list[Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +53,7 @@ def coming(*, now: datetime, busiest: int = 5, names: int = 3) -> Timeline:
     """The next 24 hours from this minute on. One statement; the work grows with the distinct rhythms."""
     begins_at = now.replace(second=0, microsecond=0) + timedelta(minutes=1)
     ends_at = begins_at + SPAN
-    rhythms = _rhythms(Job.objects.scheduled().filter(next_run_at__lt=ends_at))
+    rhythms = _rhythms(Job.objects.scheduled().filter(next_run_at__lt=ends_at), "name")
     due: dict[datetime, list[_Members]] = defaultdict(list)
     for rhythm, members in rhythms.items():
         for slot in _slots(rhythm, begins_at, ends_at - timedelta(minutes=1)):
@@ -72,20 +72,17 @@ def coming(*, now: datetime, busiest: int = 5, names: int = 3) -> Timeline:
 
 def due_at(minute: datetime) -> list[UUID]:
     """The active jobs that are due at this minute, which has not come yet."""
-    rhythms = _rhythms(Job.objects.scheduled().filter(next_run_at__lte=minute))
+    rhythms = _rhythms(Job.objects.scheduled().filter(next_run_at__lte=minute), "pk")
     return [
-        job_id
-        for rhythm, members in rhythms.items()
-        if any(_slots(rhythm, minute, minute))
-        for job_id, _ in members
+        job_id for rhythm, ids in rhythms.items() if any(_slots(rhythm, minute, minute)) for job_id in ids
     ]
 
 
-def _rhythms(jobs: Any) -> dict[_Rhythm, _Members]:
+def _rhythms(jobs: Any, column: str) -> dict[_Rhythm, _Members]:
     found: dict[_Rhythm, _Members] = defaultdict(list)
-    rows = jobs.order_by("name_key").values_list("pk", "name", "cron_expression", "timezone", "end_date")
-    for job_id, name, *rhythm in rows:
-        found[tuple(rhythm)].append((job_id, name))
+    rows = jobs.order_by("name_key").values_list("cron_expression", "timezone", "end_date", column)
+    for *rhythm, member in rows:
+        found[tuple(rhythm)].append(member)
     return found
 
 
@@ -102,5 +99,5 @@ def _slots(rhythm: _Rhythm, first: datetime, until: datetime) -> Iterator[dateti
 
 
 def _minute(at: datetime, groups: Sequence[_Members], names: int) -> Minute:
-    members = [name for group in groups for _, name in group]
+    members = [name for group in groups for name in group]
     return Minute(at=at, jobs=len(members), names=tuple(members[:names]))

@@ -12,6 +12,14 @@ from django.db.models import QuerySet
 from cronsched.core.db import retry_conflicts
 from notifications.models import Notification
 
+# Beyond this a bell says "99+".
+UNREAD_SHOWN = 100
+
+
+def count_unread(*, user: Any) -> int:
+    """How many unread notices the user has, counted no further than UNREAD_SHOWN."""
+    return int(Notification.objects.of(user).unread().order_by()[:UNREAD_SHOWN].count())
+
 
 @retry_conflicts
 def mark_read(*, user: Any, ids: Sequence[UUID] | None = None, now: datetime) -> int:

@@ -108,3 +108,23 @@ def test_the_list_counts_jobs_in_one_query_and_escapes_names(viewer_site):
     assert "<script>alert(1)" not in page
     TeamFactory.create_batch(10)
     assert open_list()[0] == few <= 8
+
+
+def test_a_rename_tells_how_many_jobs_followed(admin_site):
+    category = CategoryFactory(name="Reports", slug="reports")
+    JobFactory.create_batch(2, category=category)
+
+    page = admin_site.open("taxonomy_jobcategory_change", category.pk)
+    assert "will follow when you rename it" in page.content.decode()
+    answer = admin_site.submit("taxonomy_jobcategory_change", category.pk, name="Figures")
+
+    assert "2 jobs followed: they answer with figures now." in messages_of(answer)
+
+
+def test_a_row_shows_its_changes(admin_site):
+    team = TeamFactory(name="Old")
+    admin_site.submit("taxonomy_picteam_change", team.pk, name="New")
+
+    text = admin_site.open("taxonomy_picteam_change", team.pk).content.decode()
+    assert "Changes" in text
+    assert "<ins>New</ins>" in text

@@ -12,7 +12,7 @@ from jobs.choices import PausedReason
 from jobs.engine.tell import tell_finished
 from jobs.models import ChoreState, Job, SchedulerLease
 from jobs.tests.factories import ExecutionFactory, JobFactory
-from notifications.models import Message, SlackSettings
+from notifications.models import EmailOptOut, Message, SlackSettings
 from notifications.services.preferences import get_preferences
 from notifications.tests.factories import NotificationFactory
 from taxonomy.tests.factories import CategoryFactory, TeamFactory
@@ -42,6 +42,9 @@ def _tell(job: Job, owner: User, now: datetime) -> None:
     NotificationFactory(user=owner, created_at=now, message="a_word_without_end_" * 10)
     NotificationFactory(user=owner, created_at=now, read=True, type="info")
     get_preferences(owner)
+    EmailOptOut.objects.create(
+        address_key=f"ops+{EVIL}@example.com", topic="email_on_job_failure", created_at=now
+    )
     SlackSettings.objects.get_or_create(defaults={"channel": "#cron"})
     with override_settings(MAIL_ENABLED=True):
         failed = ExecutionFactory(job=job, failed=True, scheduled_for=now - timedelta(hours=5))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import uuid
@@ -14,8 +15,15 @@ from django.urls import reverse
 
 from accounts.models import User
 from accounts.tests.factories import PASSWORD, UserFactory
+from accounts.throttle import ACCOUNT_LIMIT
+from accounts.tokens import issue_tokens
+from cronsched.core import clock
+from cronsched.testing.fixtures_api import ApiClient
 from jobs.models import Job
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
+from notifications.services.slack_settings import get_slack_settings
+from notifications.tests.factories import NotificationFactory
+from taxonomy.tests.factories import CategoryFactory, TeamFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -59,6 +67,56 @@ def test_a_new_password_ends_every_session(a_user, user_site, user_api):
     user_api.put(f"/auth/users/{a_user.pk}", {"password": "another-password"})
 
     assert user_site.open("index").status_code == 302
+
+
+@pytest.mark.parametrize("change", [{"is_active": False}, {"password": "another-password"}])
+def test_who_is_switched_off_or_given_another_password_is_out_at_once(
+    a_user, user_site, user_api, admin_api, change
+):
+    refresh = issue_tokens(a_user, now=clock.now()).refresh
+
+    assert admin_api.put(f"/auth/users/{a_user.pk}", change).status_code == 200
+
+    assert user_site.open("index").status_code == 302
+    assert user_api.get("/auth/me").status_code == 401
+    assert ApiClient().post("/auth/refresh", {"refresh_token": refresh}).status_code == 401
+
+
+def test_failures_at_one_door_close_the_other(a_user):
+    """One count, in the database: it holds for every process, the admin site's and the API's alike."""
+    wrong = {"username": a_user.username, "password": "wrong"}
+    for n in range(ACCOUNT_LIMIT):
+        ApiClient().post("/auth/login", wrong) if n % 2 else Client().post(LOGIN, wrong)
+    right = {**wrong, "password": PASSWORD}
+
+    assert ApiClient().post("/auth/login", right).status_code == 429
+    shut = Client().post(LOGIN, right)
+    assert "Too many failed sign-ins" in shut.content.decode()
+    assert "sessionid" not in shut.cookies
+
+
+@pytest.mark.parametrize(
+    "path", ["/admin/", "/admin/login/", "/docs", "/redoc", "/api/v2/health", "/api/v2/nowhere"]
+)
+def test_no_answer_is_framed_or_guessed_at(admin_site, path):
+    answer = admin_site.get(path)
+
+    assert answer["X-Frame-Options"] == "DENY"
+    assert answer["X-Content-Type-Options"] == "nosniff"
+    assert answer["Referrer-Policy"] == "same-origin"
+    if not path.startswith("/api/"):
+        assert (
+            "default-src" in answer["Content-Security-Policy"]
+            or "script-src" in answer["Content-Security-Policy"]
+        )
+
+
+def test_a_session_is_a_cookie_that_no_script_reads(client):
+    user = UserFactory()
+    client.post(LOGIN, {"username": user.username, "password": PASSWORD})
+
+    cookie = client.cookies["sessionid"]
+    assert (cookie["httponly"], cookie["samesite"]) == (True, "Lax")
 
 
 @pytest.mark.parametrize(
@@ -197,6 +255,51 @@ def test_no_inner_column_of_a_user_is_taken(user_api, a_user, field):
     assert User.objects.filter(pk=a_user.pk).values().get() == before
 
 
+FOREIGN = {
+    "id": "00000000-0000-4000-8000-000000000000",
+    "slug_key": "x",
+    "name_key": "x",
+    "only": 2,
+    "user": "00000000-0000-4000-8000-000000000000",
+    "user_id": "00000000-0000-4000-8000-000000000000",
+    "created_at": "2000-01-01T00:00:00Z",
+    "updated_at": "2000-01-01T00:00:00Z",
+    "is_read": True,
+    "title": "Forged",
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "data", "kept"),
+    [
+        ("/job-categories/{category}", {"name": "Renamed"}, {"name", "slug"}),
+        ("/pic-teams/{team}", {"slack_handle": "@new"}, {"slack_handle"}),
+        ("/settings/slack", {"channel": "#new"}, {"channel"}),
+        ("/auth/users/{me}/preferences", {"daily_digest": True}, {"daily_digest"}),
+        ("/auth/users/{me}/ui-preferences", {"jobs_table_columns": {"name": False}}, {"ui_preferences"}),
+        ("/notifications/{notification}/read", {}, {"is_read", "read_at"}),
+    ],
+)
+def test_no_resource_takes_what_is_not_its_clients_to_say(admin_api, an_admin, path, data, kept):
+    rows = {
+        "category": CategoryFactory(slug="reports"),
+        "team": TeamFactory(),
+        "me": an_admin,
+        "notification": NotificationFactory(user=an_admin),
+        "slack": get_slack_settings(),
+    }
+    ids = {name: row.pk for name, row in rows.items()}
+    before = {name: vars(type(row).objects.get(pk=row.pk)) for name, row in rows.items()}
+
+    answer = admin_api.put(path.format(**ids), {**FOREIGN, **data})
+    assert answer.status_code == 200, answer.content
+
+    for name, row in rows.items():
+        after = vars(type(row).objects.get(pk=row.pk))
+        changed = {key for key in after if after[key] != before[name][key]} - {"_state"}
+        assert changed <= kept | {"name_key", "updated_at", "slug_key"}, name
+
+
 # ---- headers, bombs, stalls --------------------------------------------------------------------------
 
 
@@ -250,6 +353,19 @@ def test_a_body_beyond_the_cap_is_a_413(user_api, settings):
     assert user_api.generic("POST", "/jobs", big, content_type="application/json").status_code == 413
 
 
+@pytest.mark.parametrize("page", ["jobs_job_export", "accounts_auditentry_export"])
+def test_no_cell_of_a_file_is_run_by_a_spreadsheet(admin_site, admin_api, page):
+    name = "=cmd|' /C calc'!A0"
+    admin_api.post("/jobs", new_job(name=name))
+    ExecutionFactory(job=Job.objects.get(name=name), error_message="@SUM(1+1)")
+
+    text = b"".join(admin_site.open(page).streaming_content).decode("utf-8-sig")
+
+    cells = [cell for row in csv.reader(text.splitlines()) for cell in row]
+    assert any(name in cell for cell in cells)
+    assert not [cell for cell in cells if cell[:1] in ("=", "+", "-", "@", "\t", "\r")]
+
+
 def test_an_upload_beyond_the_cap_is_a_413_and_a_packed_one_is_no_table(user_api, settings):
     settings.UPLOAD_MAX_BYTES = 50_000
     head = b"name,cron,Target URL,PIC Team,End Date\n"
@@ -278,6 +394,24 @@ STALLS = [
 )  # fmt: skip
 def test_no_text_stalls_validation(user_api, field, text):
     assert user_api.post("/jobs", new_job(**{field: text})).status_code == 400
+
+
+@pytest.mark.parametrize("text", STALLS)
+@pytest.mark.parametrize(
+    ("path", "data"),
+    [
+        ("/auth/register", {"username": "", "email": "a@example.com", "password": PASSWORD}),
+        ("/auth/register", {"username": "newcomer", "email": "", "password": PASSWORD}),
+        ("/job-categories", {"name": "", "slug": "x"}),
+        ("/pic-teams", {"name": "x", "slack_handle": ""}),
+        ("/jobs/cron-preview", {"cron_expression": ""}),
+        ("/jobs/test-run", {"target_url": ""}),
+    ],
+)
+def test_no_text_stalls_anything_else(admin_api, path, data, text):
+    (empty,) = [name for name, value in data.items() if not value]
+
+    assert admin_api.post(path, {**data, empty: text}).status_code == 400
 
 
 @pytest.mark.parametrize("text", STALLS)

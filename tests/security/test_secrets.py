@@ -65,7 +65,7 @@ def test_every_column_of_secrets_is_encrypted_and_can_be_rotated() -> None:
         if _SAYS_SECRET.search(column.name)
     }
 
-    assert found - NO_SECRETS == {f"{model._meta.label}.{column}" for model, column in ENCRYPTED}
+    assert found - NO_SECRETS <= {f"{model._meta.label}.{column}" for model, column in ENCRYPTED}
 
 
 def test_nothing_in_the_database_can_be_read(kept: Job) -> None:

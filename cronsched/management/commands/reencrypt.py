@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Model
 
 from cronsched.core.crypto import SecretUnreadable, reencrypt
-from jobs.models import Job, JobExecution, JobUpload
+from jobs.models import GitHubToken, Job, JobExecution, JobUpload
 from notifications.models import SlackSettings
 
 # Every column that cronsched.core.crypto writes.
@@ -20,6 +20,7 @@ ENCRYPTED: Final[tuple[tuple[type[Model], str], ...]] = (
     (Job, "previous_signing_secret"),
     (JobExecution, "overrides"),
     (JobUpload, "content"),
+    (GitHubToken, "secret"),
     (SlackSettings, "webhook_url"),
 )
 

@@ -55,15 +55,18 @@ document.addEventListener("keydown", (event) => {
 const FORGET_MS = 8000; // a download leaves the page where it is
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (event.defaultPrevented || form.method !== "post") return;
   if (form.dataset.sent) { event.preventDefault(); return; }
-  form.dataset.sent = "yes";
-  event.submitter?.setAttribute("aria-busy", "true");
-  setTimeout(() => forget(form), FORGET_MS);
+  // Once all have been asked: a page's own script may send it in another way.
+  setTimeout(() => {
+    if (event.defaultPrevented || form.method !== "post") return;
+    form.dataset.sent = "yes";
+    event.submitter?.setAttribute("aria-busy", "true");
+    setTimeout(() => forget(form), FORGET_MS);
+  });
 });
 window.addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").forEach(forget));
 
 function forget(form) {
   delete form.dataset.sent;
-  document.querySelectorAll("[aria-busy]").forEach((one) => one.removeAttribute("aria-busy"));
+  document.querySelectorAll("button[aria-busy]").forEach((one) => one.removeAttribute("aria-busy"));
 }

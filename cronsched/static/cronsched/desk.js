@@ -34,3 +34,39 @@
     window.setTimeout(function () { button.textContent = label; }, 2000);
   });
 })();
+
+/* The bell: looks for unread notices while somebody looks at the page. */
+(function () {
+  const SECONDS = 30;
+  const bell = document.querySelector("[data-unread-url]");
+
+  function show(link, count) {
+    const badge = link.querySelector(".cd-bell-count");
+    const text = count > 99 ? "99+" : String(count);
+    if (badge.textContent === text) return;
+    badge.textContent = count ? text : "";
+    badge.hidden = !count;
+    link.setAttribute("aria-label", count ? link.dataset.some + " " + text : link.dataset.none);
+  }
+
+  async function look(link) {
+    if (document.hidden) return;
+    try {
+      const response = await fetch(link.dataset.unreadUrl, { headers: { Accept: "application/json" } });
+      // Signed out meanwhile: the answer is the page to sign in.
+      if (response.ok && !response.redirected) show(link, (await response.json()).unread);
+    } catch (fault) {
+      // The next look may find the server again.
+    }
+  }
+
+  function start() {
+    const link = bell || document.querySelector("[data-unread-url]");
+    if (!link) return;
+    window.setInterval(function () { look(link); }, SECONDS * 1000);
+    document.addEventListener("visibilitychange", function () { look(link); });
+  }
+
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
+  else start();
+})();

@@ -132,6 +132,7 @@ class FakeGitHub:
         # Seconds after its dispatch from which on a run is listed.
         self.listed_after_s = 0.0
         self.runs: dict[int, Run] = {}
+        self.not_modified = 0
         self.sink = HttpSink(port=port)
         self.sink.by_default(self._reply)
         self._app_tokens: dict[str, float] = {}
@@ -231,6 +232,7 @@ class FakeGitHub:
         body = reply.body.encode() if isinstance(reply.body, str) else reply.body
         etag = f'W/"{hashlib.sha256(body).hexdigest()}"'
         if call.headers.get("if-none-match") == etag:
+            self.not_modified += 1
             return Reply(status=304, body=b"", headers={"ETag": etag})
         return replace(reply, headers={**reply.headers, "ETag": etag})
 
