@@ -21,7 +21,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain, repeat
 from uuid import UUID
 
 from django.db import DatabaseError, transaction
@@ -100,18 +99,17 @@ def plan_due(
     """
     backoff = Backoff() if backoff is None else backoff
     waiting = backoff.held(now)
-    for size in chain([min(FIRST_BATCH, batch)], repeat(batch)):
+    size = min(FIRST_BATCH, batch)
+    while True:
         try:
             with metrics.DATABASE.labels("plan").time():
                 planned = plan_batch(now=now, term=term, config=config, size=size, waiting=waiting)
         except LeaseLost:
             raise
         except Exception as error:
-            if is_cut_short(error) and batch > 1:
-                batch = max(1, batch // SHORTER)
-                logger.warning(
-                    "plan: a batch was too long for the server, shorter ones follow size=%d", batch
-                )
+            if is_cut_short(error) and size > 1:
+                size = batch = max(1, size // SHORTER)
+                logger.warning("plan: a batch was too long for the server, shorter ones follow size=%d", size)
                 continue
             if _says_nothing_of_jobs(error):
                 raise
@@ -124,6 +122,7 @@ def plan_due(
             yield planned
         if planned.due < size:
             return
+        size = batch
 
 
 def plan_one_by_one(
