@@ -116,7 +116,8 @@ def requests() -> Iterator[tuple[str, str]]:
         "/executions/statistics", "/job-categories", "/pic-teams", "/auth/users",
         "/notifications", "/notifications?page=4000", "/notifications?unread_only=true",
         "/notifications/unread-count",
-        "/admin/", "/admin/jobs/job/", "/admin/jobs/jobexecution/", "/admin/jobs/jobexecution/?p=199",
+        "/admin/", "/admin/home/", "/admin/jobs/job/", "/admin/jobs/job/?p=30", "/admin/jobs/job/?q=report",
+        "/admin/jobs/jobexecution/", "/admin/jobs/jobexecution/?p=199",
         "/admin/jobs/jobexecution/?status__exact=failed", "/admin/jobs/jobexecution/?status__exact=missed",
         "/admin/jobs/jobexecution/?q=report", "/admin/jobs/jobexecution/?trigger_type__exact=manual",
         "/admin/notifications/notification/",
@@ -135,6 +136,8 @@ def requests() -> Iterator[tuple[str, str]]:
         (f"/admin/jobs/jobexecution/?job__pic_team__id__exact={team}&status__exact=failed"),
     )
     for job, size in sizes.items():
+        yield f"/admin/jobs/job/, page of the {size}", f"/admin/jobs/job/{job}/"
+        yield f"/admin/jobs/job/, form of the {size}", f"/admin/jobs/job/{job}/change/"
         yield f"/admin/jobs/jobexecution/, {size}", f"/admin/jobs/jobexecution/?job__id__exact={job}"
         yield (
             f"/admin/jobs/jobexecution/, failed, {size}",

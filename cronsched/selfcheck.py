@@ -22,6 +22,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Min, Model
 
 from accounts.models import User
+from cronsched import env
 from cronsched.core.clock import now as read_clock
 from cronsched.core.crypto import SecretUnreadable, decrypt
 from cronsched.core.db import DatabaseNow, database_now
@@ -106,6 +107,14 @@ def database(options: Options) -> Iterator[Finding]:
         yield failed("database", f"{len(waiting)} migrations are missing ({names}): run manage.py migrate.")
     else:
         yield ok("database", f"{connection.display_name} answers, and is migrated.")
+
+
+def variables(options: Options) -> Iterator[Finding]:
+    """Names that nobody reads: a slip leaves the default in force, silently."""
+    lines = env.warnings()
+    yield from (noted("environment", line) for line in lines)
+    if not lines:
+        yield ok("environment", "every variable that looks like ours is read")
 
 
 def clock_skew(options: Options) -> Iterator[Finding]:
@@ -322,6 +331,7 @@ def slack(options: Options) -> Iterator[Finding]:
 _TEST_TEXT: Final = "This is a test by manage.py selfcheck: messages from cronsched arrive here."
 
 CHECKS: Final[tuple[Check, ...]] = (
+    variables,
     clock_skew, leader, overdue_slots, lag, ticks, stuck_runs, evaluators, secrets, address_guard,
     mail, slack,
 )  # fmt: skip

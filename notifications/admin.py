@@ -404,7 +404,7 @@ class EmailOptOutAdmin(AdminsOnly, ReadOnlyAdmin):
 
     @display(description=_("no mail about"), ordering="topic")
     def about(self, obj: EmailOptOut) -> str:
-        return WORDS.get(obj.topic, obj.topic)
+        return said(WORDS.get(obj.topic, obj.topic))
 
     @display(description=_("since"), ordering="created_at")
     def created(self, obj: EmailOptOut) -> str:

@@ -54,16 +54,20 @@ class Bar:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chart:
-    """`top` is the value at the upper edge; `points` is a line, "" for none."""
+    """`top` is the value at the upper edge; `points` is a line, "" for none.
+
+    `columns` is how many bars there is room for, 0 for as many as there are.
+    """
 
     bars: list[Bar]
     top: float
     bottom: float = 0.0
     points: str = ""
+    columns: int = 0
 
     @property
     def width(self) -> float:
-        return max(STEP, len(self.bars) * STEP)
+        return max(1, self.columns, len(self.bars)) * STEP
 
     @property
     def bar_width(self) -> float:
@@ -88,7 +92,7 @@ def line_chart(points: Iterable[tuple[str, float | None]], *, top: float, bottom
     points = list(points)
     span = (top - bottom) or 1.0
     drawn = [
-        f"{(n + 0.5) * STEP:.1f},{HEIGHT - (value - bottom) / span * HEIGHT:.1f}"
+        f"{(n + 0.5) * STEP:.1f},{HEIGHT - LEAST - (value - bottom) / span * (HEIGHT - 2 * LEAST):.1f}"
         for n, (_title, value) in enumerate(points)
         if value is not None
     ]

@@ -83,8 +83,8 @@ class ExecutionAdmin(ReadOnlyAdmin):
             {
                 "fields": (
                     ("trigger_label", "triggered_by_name"),
-                    ("type_label", "reason"),
-                    ("claimed_by", "number"),
+                    ("type_label", "reason_code"),
+                    ("sender", "number"),
                 )
             },
         ),
@@ -150,6 +150,14 @@ class ExecutionAdmin(ReadOnlyAdmin):
         if not text:
             return EMPTY
         return titled(text if len(text) <= ERROR_SHOWN else f"{text[:ERROR_SHOWN]}…", text)
+
+    @display(description=_("reason"))
+    def reason_code(self, obj: JobExecution) -> str:
+        return obj.reason or EMPTY
+
+    @display(description=_("sent by"))
+    def sender(self, obj: JobExecution) -> str:
+        return obj.claimed_by or EMPTY
 
     @display(description=_("triggered by"))
     def triggered_by_name(self, obj: JobExecution) -> str:

@@ -89,26 +89,12 @@ class JobActions:
     )
 
     @admin.action(permissions=["change"], description=_("Enable"))
-    def enable(self: Any, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
-        by, now = actor(request), clock.now()
-        self.apply_each(
-            request,
-            queryset,
-            lambda job: lifecycle.resume_job(job, by=by, now=now, via="admin"),
-            done=gettext("Enabled"),
-        )
-        return _back(request)
+    def enable(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
+        return self._each(request, queryset, lifecycle.resume_job, done=gettext("Enabled"))
 
     @admin.action(permissions=["change"], description=_("Disable"))
-    def disable(self: Any, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
-        by, now = actor(request), clock.now()
-        self.apply_each(
-            request,
-            queryset,
-            lambda job: lifecycle.pause_job(job, by=by, now=now, via="admin"),
-            done=gettext("Disabled"),
-        )
-        return _back(request)
+    def disable(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
+        return self._each(request, queryset, lifecycle.pause_job, done=gettext("Disabled"))
 
     @admin.action(permissions=["change"], description=_("Run now"))
     def run_now(self: Any, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
@@ -116,7 +102,7 @@ class JobActions:
         runs: list[JobExecution] = self.apply_each(
             request,
             queryset,
-            lambda job: manual.run_job_now(job, by=by, now=now),
+            lambda job: manual.run_job_now(job, by=by, now=now, via="admin"),
             done=gettext("Queued, to be sent within a second or two"),
         )
         if runs:
@@ -173,6 +159,13 @@ class JobActions:
         return self._after_asking(
             request, queryset, OwnerQuestion, title=gettext("Hand over"), service=give, done=done
         )
+
+    def _each(
+        self: Any, request: HttpRequest, jobs: QuerySet[Job], service: Callable[..., object], *, done: str
+    ) -> HttpResponse | None:
+        by, now = actor(request), clock.now()
+        self.apply_each(request, jobs, lambda job: service(job, by=by, now=now, via="admin"), done=done)
+        return _back(request)
 
     def has_manage_permission(self, request: HttpRequest) -> bool:
         return may_manage(request.user)

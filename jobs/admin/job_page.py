@@ -72,10 +72,14 @@ def _last_runs(job: Job) -> list[JobExecution]:
 
 
 def _chart(runs: list[JobExecution]) -> Chart:
-    """Durations as heights; what has none stands as a low mark in its colour."""
+    """Durations as heights, the last at the right edge; what has none stands as a low mark in its colour."""
     top = max((run.duration_seconds or 0.0 for run in runs), default=0.0) or 1.0
-    bars = [Bar(x=n * STEP + 1, parts=[_part(run, top)], title=_run_words(run)) for n, run in enumerate(runs)]
-    return Chart(bars=bars, top=top)
+    empty = CHARTED - len(runs)
+    bars = [
+        Bar(x=(empty + n) * STEP + 1, parts=[_part(run, top)], title=_run_words(run))
+        for n, run in enumerate(runs)
+    ]
+    return Chart(bars=bars, top=top, columns=CHARTED)
 
 
 def _part(run: JobExecution, top: float) -> Part:

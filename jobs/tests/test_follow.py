@@ -355,11 +355,40 @@ def test_a_part_of_the_primary_limit_is_left_to_dispatches(following, github):
     assert 200 - 20 <= 1000 - github._used[TEST_TOKEN] <= 200
 
 
-def test_a_token_asks_ten_times_a_second_at_most(following, github):
-    for number in range(25):
+def test_a_token_asks_ten_times_a_second_at_most_and_fifty_after_a_quiet_while(following, github):
+    for number in range(65):
         dispatched(started(github, Plan(), repo=f"app{number}"), repo=f"app{number}")
 
-    assert [following.turn(seconds=5), following.turn(seconds=1), following.turn(seconds=1)] == [10, 10, 5]
+    assert [following.turn(seconds=5), following.turn(seconds=1), following.turn(seconds=1)] == [50, 10, 5]
+
+
+def test_many_failures_at_once_starve_nobody(following, github):
+    """Each asks for the names of its jobs: the lists of the next turns must leave them room."""
+    rows = [
+        dispatched(
+            started(github, Plan(conclusion="failure"), repo=f"app{number % 20}"), repo=f"app{number % 20}"
+        )
+        for number in range(100)
+    ]
+
+    for _ in range(15):
+        following.turn(seconds=1 if following.clock.now > NOON else 5)
+
+    assert {ended(row).status for row in rows} == {"failed"}
+    assert all('job "build"' in row.error_message for row in rows)
+
+
+def test_an_end_that_is_known_does_not_wait_for_a_used_up_limit(following, github):
+    row = dispatched(started(github, Plan(conclusion="failure")))
+    GitHubRun.objects.update(run_status="completed", conclusion="failure")
+    other = dispatched(started(github, Plan(working_s=100), repo="other"), repo="other")
+    github.read_fault = Reply(status=403, headers={"retry-after": "3600"})
+
+    following.turn(seconds=5)
+    following.turn(seconds=5)
+
+    assert ended(row).status == "failed"
+    assert ended(other).status == "running"
 
 
 # ---- many -------------------------------------------------------------------------------------

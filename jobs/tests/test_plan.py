@@ -247,7 +247,7 @@ def test_a_batch_that_is_too_long_for_the_server_is_made_shorter(term, engine_co
     planned = list(plan_due(now=NOON, term=term, config=engine_config))
 
     assert sum(one.queued for one in planned) == 20
-    assert sizes == [500, 62, 7, 7, 7]
+    assert sizes == [50, 6, 6, 6, 6]
 
 
 def test_a_superseded_leader_plans_nothing(term, engine_config):

@@ -18,6 +18,7 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from prometheus_client import start_http_server
 
+from cronsched import env
 from cronsched.chores import ChoreScheduler
 from cronsched.core.db import limit_idle_transactions
 from cronsched.garbage import collect_rarely
@@ -58,6 +59,8 @@ class Command(ProductCommand):
             name = "TESTING=true" if settings.TESTING else "SCHEDULER_ENABLED=false"
             self.stdout.write(f"{name}: no scheduler is started.")
             return
+        for line in env.warnings():
+            logger.warning(line)
         # Blocked before the first thread starts, which inherits that: this thread alone takes signals.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         chores = ChoreScheduler()
