@@ -64,11 +64,12 @@ def _fill(database: str, count: int) -> None:
 
 def _watch(database: str, seconds: float) -> str:
     start_django(database)
+    from cronsched.chores import ChoreScheduler
     from cronsched.garbage import collect_rarely
     from cronsched.management.commands.runscheduler import make_engine
 
     statements = _count_statements()
-    engine = make_engine()
+    engine = make_engine(ChoreScheduler())
     collect_rarely()
     engine.start()
     time.sleep(SETTLE_S)
