@@ -114,9 +114,21 @@ def _claim(jobs: list[tuple[Any, str]]) -> list[tuple[Any, str]]:
 
 
 async def _send_all(rows: list[tuple[Any, str]], *, is_kept: bool) -> None:
+    results: asyncio.Queue[tuple[Any, int]] = asyncio.Queue()
+    writer = asyncio.create_task(_write_all(results, len(rows)))
+    await call_all(rows, is_kept=is_kept, on_answer=lambda *answer: results.put_nowait(answer))
+    await writer
+
+
+async def call_all(
+    rows: list[tuple[Any, str]],
+    *,
+    is_kept: bool = False,
+    on_answer: Callable[[Any, int], None] = lambda pk, status: None,
+) -> None:
+    """POST to the URLs of all rows."""
     import aiohttp
 
-    results: asyncio.Queue[tuple[Any, int]] = asyncio.Queue()
     seats = asyncio.Semaphore(AT_ONCE)
     connector = aiohttp.TCPConnector(limit=AT_ONCE, force_close=not is_kept)
     async with aiohttp.ClientSession(connector=connector) as session:
@@ -124,11 +136,9 @@ async def _send_all(rows: list[tuple[Any, str]], *, is_kept: bool) -> None:
         async def send(pk: Any, url: str) -> None:
             async with seats, session.post(url, data=BODY) as response:
                 await response.read()
-            results.put_nowait((pk, response.status))
+            on_answer(pk, response.status)
 
-        writer = asyncio.create_task(_write_all(results, len(rows)))
         await asyncio.gather(*(send(pk, url) for pk, url in rows))
-        await writer
 
 
 async def _write_all(results: asyncio.Queue[tuple[Any, int]], count: int) -> None:
