@@ -5,7 +5,7 @@ CHECK_ENV := DJANGO_SETTINGS_MODULE=cronsched.testing.settings TEST_DATABASE_URL
 MANAGE := $(CHECK_ENV) $(PY) manage.py
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test check tools format lint types imports django-checks schema-check fix schema client-check postman chaos audit nightly clean-start clean
+.PHONY: help dev test check tools format lint types imports django-checks schema-check fix schema messages client-check postman chaos audit fake-github check-upgrade nightly clean-start clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -47,6 +47,9 @@ fix: tools ## format, and repair what ruff can
 schema: tools ## the OpenAPI document, to openapi.yaml
 	$(MANAGE) spectacular --validate --fail-on-warn --file openapi.yaml
 
+messages: tools ## bring the Japanese catalogue up to date with the code; lists what is left to translate
+	$(PY) -m tests.messages
+
 clients/generated/openapi.json: tools
 	@mkdir -p $(@D)
 	$(MANAGE) spectacular --validate --fail-on-warn --format openapi-json --file $@
@@ -68,6 +71,14 @@ chaos: tools ## break schedulers and DATABASE at random for DURATION seconds; lo
 audit: tools ## known faults in the packages of constraints.txt; asks a service on the Internet
 	test -x .audit/bin/pip-audit || { $(PY) -m venv .audit && .audit/bin/pip install --quiet pip-audit; }
 	.audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+
+FAKE_GITHUB ?=
+fake-github: tools ## a stand-in for GitHub to play with; FAKE_GITHUB="--mode 204 --seconds 30"
+	$(PY) -m cronsched.testing.fake_github $(FAKE_GITHUB)
+
+FROM ?=
+check-upgrade: tools ## the last release's tests on this version's schema; FROM=commit for another than the last tag
+	$(PY) tests/upgrade.py $(if $(FROM),--from $(FROM))
 
 nightly: tools ## everything everywhere, slow tests included; writes docs/nightly.md
 	$(PY) tests/nightly.py

@@ -6,6 +6,7 @@ words for booleans, bounds for numbers, and a message that says what to write in
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import math
 import os
@@ -16,9 +17,22 @@ import environ
 from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
+from cronsched.bootstrap import read_env
+
 TRUE_WORDS = frozenset({"true", "1", "yes", "on"})
 FALSE_WORDS = frozenset({"false", "0", "no", "off", ""})
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+# Read elsewhere: by gunicorn's settings, ports and start.
+_READ_ELSEWHERE = ("HOST", "PORT", "WEB_CONCURRENCY", "WEB_THREADS", "CRONSCHED_LOCK_FD")
+# First words that other programs' variables do not begin with (GITHUB_ and SEND_ do).
+_OUR_WORDS = frozenset(
+    {"CORS", "CSRF", "ENCRYPTION", "EXECUTION", "JWT", "NOTIFICATION", "SCHEDULER", "UPLOAD", "WEBHOOK"}
+)
+# How alike two names must be for one to be a slip of the other; 0.85 is one or two letters of ten.
+_ALIKE = 0.85
+# Every name that was asked for: what the product knows, without a list to keep.
+_known: set[str] = set()
+_in_dotenv: set[str] = set()
 RETIRED = ("SCHEDULER_LOCK_PATH", "FASTAPI_DATABASE_URL", "FASTAPI_LOG_FILE", "FASTAPI_LOG_TO_FILE")
 
 # Seconds: a server that falls silent without a word must not hold a thread for ever. PostgreSQL's driver
@@ -32,14 +46,17 @@ STATEMENT_LIMITS = ("read_timeout", "write_timeout")
 def load_dotenv(path: Path) -> None:
     """Add `path`'s settings to the environment; what is already set stays."""
     if path.is_file():
+        _in_dotenv.update(read_env(path))
         environ.Env.read_env(path, overwrite=False)
 
 
 def text(name: str, default: str = "") -> str:
+    _known.add(name)
     return os.environ.get(name, default).strip()
 
 
 def flag(name: str, default: bool) -> bool:
+    _known.add(name)
     raw = os.environ.get(name)
     if raw is None or not raw.strip():
         return default
@@ -170,6 +187,21 @@ def _tune_sqlite(
     options.setdefault("timeout", 20)
     options.setdefault("transaction_mode", "IMMEDIATE")
     options.setdefault("init_command", "PRAGMA journal_mode=WAL;PRAGMA synchronous=NORMAL;")
+
+
+def warnings() -> list[str]:
+    """What is set, but read by nobody: retired names, and such as look like a slip of one that is known.
+
+    To be asked once the settings are loaded: what they asked for is what is known.
+    """
+    known = _known | {*_READ_ELSEWHERE}
+    lines = [f"{name} is set, but has no effect any more: take it away." for name in retired_in_use()]
+    for name in sorted({*os.environ} - known - {*RETIRED}):
+        if meant := difflib.get_close_matches(name, known, n=1, cutoff=_ALIKE):
+            lines.append(f"{name} is set, but nobody reads it: did you mean {meant[0]}?")
+        elif name in _in_dotenv or name.partition("_")[0] in _OUR_WORDS:
+            lines.append(f"{name} is set, but nobody reads it: see docs/operations.md for the names.")
+    return lines
 
 
 def retired_in_use() -> list[str]:

@@ -61,6 +61,8 @@ def when_ready(server: Any) -> None:
     """Import the URLs, and with them every view, once and before the workers are forked."""
     from django.urls import get_resolver
 
+    for line in env.warnings():
+        server.log.warning(line)
     get_resolver().url_patterns  # noqa: B018, the look is what imports them
     # Before the fork, so that workers share the pages of what is never searched.
     collect_rarely()

@@ -25,7 +25,6 @@ from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from cronsched.bootstrap import ROOT, Stop, say
-from cronsched.env import retired_in_use
 
 
 def main() -> int:
@@ -34,8 +33,6 @@ def main() -> int:
         django.setup()
         # Reads the web server's own variables: what cannot be read is told here, once.
         importlib.import_module("cronsched.gunicorn_conf")
-        for name in retired_in_use():
-            say(f"{name} is set, but has no effect any more: take it away")
         migrate()
         collect_static(ROOT)
         if not settings.TESTING:

@@ -19,15 +19,16 @@ from django.conf import settings
 from django.core.mail import EmailMessage, get_connection
 from django.db import Error, connection
 from django.db.migrations.executor import MigrationExecutor
-from django.db.models import Min
+from django.db.models import Min, Model
 
 from accounts.models import User
+from cronsched import env
 from cronsched.core.clock import now as read_clock
 from cronsched.core.crypto import SecretUnreadable, decrypt
 from cronsched.core.db import DatabaseNow, database_now
 from jobs import schedule
 from jobs.choices import CatchUp, Status
-from jobs.models import Job, JobExecution
+from jobs.models import GitHubToken, Job, JobExecution
 from jobs.services.status import scheduler_status
 from notifications.services.slack_settings import get_slack_settings, readable_webhook_url
 from notifications.services.slack_test import send_slack_test
@@ -38,6 +39,8 @@ LAG_MOST: Final = 5.0
 STUCK_AFTER: Final = 60.0
 SLOTS_COMPARED: Final = 4
 SECRET_LEAST: Final = 32
+# What a run needs, and nobody looks at until it fails; Slack's is a check of its own.
+STORED: Final[tuple[tuple[type[Model], str], ...]] = ((Job, "signing_secret"), (GitHubToken, "secret"))
 
 
 class Grade(StrEnum):
@@ -106,6 +109,14 @@ def database(options: Options) -> Iterator[Finding]:
         yield ok("database", f"{connection.display_name} answers, and is migrated.")
 
 
+def variables(options: Options) -> Iterator[Finding]:
+    """Names that nobody reads: a slip leaves the default in force, silently."""
+    lines = env.warnings()
+    yield from (noted("environment", line) for line in lines)
+    if not lines:
+        yield ok("environment", "every variable that looks like ours is read")
+
+
 def clock_skew(options: Options) -> Iterator[Finding]:
     skew_s = (read_clock() - database_now()).total_seconds()
     if abs(skew_s) > SKEW_MOST:
@@ -158,6 +169,21 @@ def lag(options: Options) -> Iterator[Finding]:
         )
     else:
         yield ok("lag", f"The oldest run has waited {lag_s:.1f} s to be sent.")
+
+
+def ticks(options: Options) -> Iterator[Finding]:
+    """How late the leader's ticks are, as it tells with each renewal of its lease."""
+    worst_ms = scheduler_status(now=options.now).tick_lag_worst_ms
+    if worst_ms is None:
+        return
+    if worst_ms > LAG_MOST * 1000:
+        yield failed(
+            "ticks",
+            f"The leader's ticks were up to {worst_ms / 1000:.1f} s late within a minute: its machine is out "
+            "of breath, or its database is slow.",
+        )
+    else:
+        yield ok("ticks", f"At most {worst_ms / 1000:.1f} s late within the last minute.")
 
 
 def stuck_runs(options: Options) -> Iterator[Finding]:
@@ -241,12 +267,13 @@ def _default_password() -> Iterator[Finding]:
 
 def _stored_secrets() -> Iterator[Finding]:
     unreadable = 0
-    stored = Job.objects.exclude(signing_secret="").order_by().values_list("signing_secret", flat=True)
-    for secret in stored.iterator():
-        try:
-            decrypt(secret)
-        except SecretUnreadable:
-            unreadable += 1
+    for model, column in STORED:
+        stored = model._default_manager.exclude(**{column: ""}).order_by().values_list(column, flat=True)
+        for secret in stored.iterator():
+            try:
+                decrypt(secret)
+            except SecretUnreadable:
+                unreadable += 1
     if unreadable:
         yield failed(
             "stored secrets",
@@ -304,5 +331,7 @@ def slack(options: Options) -> Iterator[Finding]:
 _TEST_TEXT: Final = "This is a test by manage.py selfcheck: messages from cronsched arrive here."
 
 CHECKS: Final[tuple[Check, ...]] = (
-    clock_skew, leader, overdue_slots, lag, stuck_runs, evaluators, secrets, address_guard, mail, slack,
+    variables,
+    clock_skew, leader, overdue_slots, lag, ticks, stuck_runs, evaluators, secrets, address_guard,
+    mail, slack,
 )  # fmt: skip

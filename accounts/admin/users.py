@@ -55,10 +55,11 @@ class UserAdmin(ServiceAdmin):
     add_fieldsets = ((None, {"fields": ("username", "email", "new_password", "role")}),)
     fieldsets = (
         (None, {"fields": ("username", "email", "new_password", "role", "is_active")}),
-        (_("Dates"), {"fields": ("last_seen", "created", "updated_at")}),
+        (_("Dates"), {"fields": ("last_seen", "created", "updated")}),
     )
     change_form_outer_before_template = "admin/accounts/jobs_of.html"
     change_form_outer_after_template = "admin/_object_changes.html"
+    audit_kind = AuditKind.USER.value
     own_fieldsets = ((None, {"fields": ("username", "email", "role_label", "created")}),)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
@@ -69,7 +70,7 @@ class UserAdmin(ServiceAdmin):
         return super().get_fieldsets(request, obj) if is_admin(request.user) else self.own_fieldsets
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> tuple[str, ...]:
-        fixed = ("role_label", "last_seen", "created", "updated_at")
+        fixed = ("role_label", "last_seen", "created", "updated")
         return ("username", *fixed) if obj else fixed
 
     def render_change_form(
@@ -77,7 +78,7 @@ class UserAdmin(ServiceAdmin):
     ) -> HttpResponse:
         user = context.get("original")
         if user is not None and is_admin(request.user):
-            context |= {"audit_kind": AuditKind.USER.value, **_jobs_of(user)}
+            context |= {"jobs_count": user.jobs.count(), "jobs_url": _jobs_url(user)}
         return super().render_change_form(request, context, *args, **kwargs)
 
     def get_deleted_objects(
@@ -163,13 +164,13 @@ class UserAdmin(ServiceAdmin):
     def created(self, obj: User) -> str:
         return moment(obj.created_at, now=clock.now())
 
+    @display(description=_("updated"), ordering="updated_at")
+    def updated(self, obj: User) -> str:
+        return moment(obj.updated_at, now=clock.now())
+
 
 def _jobs_url(user: User) -> str:
     return f"{reverse('admin:jobs_job_changelist')}?owner={user.pk}"
-
-
-def _jobs_of(user: User) -> dict[str, Any]:
-    return {"jobs_count": user.jobs.count(), "jobs_url": _jobs_url(user)}
 
 
 def _name_with_jobs(user: User) -> str:
@@ -189,7 +190,7 @@ class FailedSignInAdmin(AdminsOnly, ReadOnlyAdmin):
     """Failed sign-ins as accounts.throttle counts them, without what was typed."""
 
     empty_text = _("Nobody has typed a wrong password lately.")
-    list_display = ("where", "count", "resets")
+    list_display = ("where", "failures", "resets")
     fields = list_display
     actions = ("unlock",)
 
@@ -203,6 +204,10 @@ class FailedSignInAdmin(AdminsOnly, ReadOnlyAdmin):
         kind, _separator, value = obj.key.partition(":")
         # An account is kept as a digest: people type passwords where the name belongs.
         return value if kind == "address" else gettext("an account (%s…)") % value[:8]
+
+    @display(description=_("count"), ordering="count")
+    def failures(self, obj: LoginFailure) -> int:
+        return obj.count
 
     @display(description=_("counted until"), ordering="resets_at")
     def resets(self, obj: LoginFailure) -> str:

@@ -15,7 +15,7 @@ from accounts.viewing import zone_names
 from cronsched.core.errors import InvalidInput
 from cronsched.testing.fixtures_admin import Visitor, messages_of
 from cronsched.testing.fixtures_api import ApiClient
-from jobs.tests.factories import NOON, JobFactory
+from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 from notifications.models import Notification
 from taxonomy.tests.factories import CategoryFactory
 
@@ -144,8 +144,6 @@ def test_a_refusal_is_told_in_the_viewers_language_with_the_labels_of_the_form()
 
 
 def test_a_period_is_read_in_the_viewers_zone():
-    from jobs.tests.factories import ExecutionFactory
-
     run = ExecutionFactory(started_at=datetime(2026, 3, 9, 23, 30, tzinfo=UTC))
     query = {"started_at_from_0": "2026-03-10", "started_at_to_0": "2026-03-10"}
 

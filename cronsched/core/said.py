@@ -21,6 +21,7 @@ CONTEXT = "said"
 # Not `{"env": "production"}`, which is an example in a sentence.
 PLACEHOLDER = re.compile(r'\{[^{}"]+\}')
 TEMPLATES = Path(__file__).resolve().parent.parent / "locale" / "said.json"
+SENTENCE_END = re.compile(r"(?<=[.!?]) ")
 # What is put in may itself be a sentence with something put in.
 DEPTH_MAX = 3
 
@@ -53,7 +54,8 @@ def _in(language: str, text: str, depth: int) -> str:
             for placeholder, value in zip(template.placeholders, found.groups(), strict=True):
                 translated = translated.replace(placeholder, said(value, depth + 1), 1)
             return translated
-    return text
+    sentences = SENTENCE_END.split(text)
+    return " ".join(said(one, depth + 1) for one in sentences) if len(sentences) > 1 else text
 
 
 @cache

@@ -13,7 +13,8 @@ from aiosmtpd.controller import Controller
 
 
 class MailSink:
-    """`with MailSink() as sink:` serves on `sink.port`; `answers` maps an address to a refusal.
+    """`with MailSink() as sink:` serves on `sink.port`; `answers` maps an address, of a
+    recipient or of the sender, to a refusal.
 
     `stop` and `start` again keep the port: a server that was away.
     """
@@ -46,6 +47,15 @@ class MailSink:
         with self._arrived:
             self._arrived.wait_for(lambda: len(self.mails) >= count, timeout_s)
             return list(self.mails)
+
+    async def handle_MAIL(
+        self, server: Any, session: Any, envelope: Any, address: str, options: list[str]
+    ) -> str:
+        if address in self.answers:
+            return self.answers[address]
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 OK"
 
     async def handle_RCPT(
         self, server: Any, session: Any, envelope: Any, address: str, options: list[str]

@@ -48,3 +48,48 @@ def test_no_connection_waits_for_ever_for_a_silent_server(tmp_path, url, limits)
     options = env.database(url, tmp_path)["OPTIONS"]
 
     assert {name: options[name] for name in limits} == limits
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("SCHEDULR_TIMEZONE", "did you mean SCHEDULER_TIMEZONE?"),
+        ("ALLOWED_HOST", "did you mean ALLOWED_HOSTS?"),
+        ("DATABASE_UR", "did you mean DATABASE_URL?"),
+        ("WEB_CONCURENCY", "did you mean WEB_CONCURRENCY?"),
+        ("SCHEDULER_COLOUR", "nobody reads it: see docs/operations.md"),
+        ("FASTAPI_LOG_FILE", "has no effect any more"),
+        ("GITHUB_RUN_ID", ""),
+        ("HOSTNAME", ""),
+        ("MAILCHECK", ""),
+        ("SCHEDULER_TIMEZONE", ""),
+    ],
+)
+def test_a_variable_that_nobody_reads_is_told(monkeypatch, name, told):
+    monkeypatch.setenv(name, "x")
+
+    lines = [line for line in env.warnings() if line.startswith(f"{name} ")]
+
+    assert [told in line for line in lines] == ([True] if told else [])
+
+
+def test_in_dotenv_every_name_must_be_one_of_ours(monkeypatch, tmp_path):
+    monkeypatch.setattr(env, "_in_dotenv", set())
+    (tmp_path / ".env").write_text("COLOUR=red\n")
+    monkeypatch.setenv("COLOUR", "red")
+
+    env.load_dotenv(tmp_path / ".env")
+
+    assert "COLOUR is set, but nobody reads it: see docs/operations.md for the names." in env.warnings()
+
+
+def test_every_variable_stands_in_the_example_and_in_the_documents():
+    root = Path(__file__).parents[2]
+    example, manual = (root / ".env.example").read_text(), (root / "docs/operations.md").read_text()
+    internal = {"TESTING", "CRONSCHED_LOCK_FD", "POLL", "TRUSTED"}
+    aliases = {"SMTP_HOST", "SMTP_PORT", "SMTP_USERNAME", "SMTP_PASSWORD", "SMTP_USE_TLS"}
+
+    names = {name for name in env._known if name.isupper()} - internal
+
+    assert sorted(name for name in names - aliases if f"# {name}=" not in example) == []
+    assert sorted(name for name in names if f"`{name}`" not in manual) == []

@@ -18,6 +18,14 @@ from jobs import schedule
         ("Connection refused by api.example.com:443", "api.example.com:443 が接続を拒否しました"),
         ("After 3 attempts: The receiver answered 500 Internal Server Error.", None),
         ("Nightly was disabled", "Nightly が無効になりました"),
+        (
+            "Slot 2026-03-10 21:00 (Asia/Tokyo). 500 Server Error",
+            "予定時刻 2026-03-10 21:00 (Asia/Tokyo)。 500 Server Error",
+        ),
+        (
+            "end_date is required. name must have 1 to 255 characters.",
+            "end_date は必須です。 name は 1〜255 文字にしてください。",
+        ),
         ("Written by nobody here", "Written by nobody here"),
         ("", ""),
     ],

@@ -16,7 +16,7 @@ from cronsched.core.db import DatabaseNow
 from cronsched.selfcheck import Finding, Grade, Options, run_checks
 from jobs.choices import Status
 from jobs.engine.lease import acquire
-from jobs.models import Job, JobExecution
+from jobs.models import GitHubToken, Job, JobExecution
 from jobs.tests.factories import ExecutionFactory, JobFactory
 from notifications.services.slack_settings import get_slack_settings
 
@@ -75,6 +75,17 @@ def break_lag(settings):
     ExecutionFactory(queued=True, available_at=at, job=JobFactory(next_run_at=future()))
 
 
+def break_ticks(settings):
+    from jobs.models import SchedulerLease
+
+    SchedulerLease.objects.update(tick_lag_worst_ms=9000)
+
+
+def break_github_token(settings):
+    now = clock.now()
+    GitHubToken.objects.create(owner="acme", scope_key="acme/", secret="lost", created_at=now, updated_at=now)
+
+
 def break_stuck(settings):
     ExecutionFactory(running=True, claim_token=uuid.uuid4(), job=JobFactory(next_run_at=future()))
     JobExecution.objects.update(deadline_at=DatabaseNow(-120))
@@ -124,12 +135,14 @@ def break_slack(settings):
     [
         (break_leader, "leader"),
         (break_lag, "lag"),
+        (break_ticks, "ticks"),
         (break_stuck, "stuck runs"),
         (break_cron, "cron"),
         (break_secret_key, "secrets"),
         (break_short_key, "secrets"),
         (break_keys, "secrets"),
         (break_stored, "stored secrets"),
+        (break_github_token, "stored secrets"),
         (break_admin, "first admin"),
         (break_mail, "mail"),
         (break_slack, "slack"),

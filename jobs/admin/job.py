@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib import admin
 from django.db.models import DateField, Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -17,12 +18,13 @@ from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 
 from accounts.admin import actor
+from accounts.choices import AuditKind
 from accounts.roles import is_admin, may_change_job, may_create_jobs
 from cronsched.core import clock
 from cronsched.core.admin import ServiceAdmin
 from cronsched.core.admin_display import EMPTY, moment, preformatted
 from cronsched.core.errors import NotFound
-from jobs.admin import job_page, job_tools
+from jobs.admin import github_tools, job_page, job_tools
 from jobs.admin.job_actions import JobActions
 from jobs.admin.job_form import DateWidget, JobForm, pretty
 from jobs.admin.job_list import JobColumns, state_badge
@@ -35,11 +37,15 @@ from taxonomy.models import GENERAL, JobCategory
 
 # What stands in the place of a field for an owner, who cannot give the job away, and for who only reads.
 OWNER_SEES = {"created_by": "owner"}
+# What of a job its workflow has a say in.
+ASKS_GITHUB = {"metadata", "github_owner", "github_repo", "github_workflow_name", "github_correlation_input"}
+GITHUB_TOOLS = ("repositories", "workflows", "branches", "inputs")
 READER_SEES: dict[Any, str] = {
     **OWNER_SEES,
     "target_kind": "target_words",
     "metadata": "metadata_text",
     "test_run": "",
+    "github_lists": "",
     "notification_emails": "email_text",
     ("new_signing_secret", "drop_signing_secret"): "",
 }
@@ -50,6 +56,7 @@ class JobAdmin(UploadMixin, RestoreMixin, JobColumns, JobActions, ServiceAdmin):
     form = JobForm
     formfield_overrides = {**ServiceAdmin.formfield_overrides, DateField: {"widget": DateWidget}}
     change_form_outer_before_template = "admin/jobs/job_toolbar.html"
+    audit_kind = AuditKind.JOB.value
 
     what = (_("What"), {"fields": ("name", ("category", "pic_team"), "created_by", "is_active")})
     when = (
@@ -63,8 +70,10 @@ class JobAdmin(UploadMixin, RestoreMixin, JobColumns, JobActions, ServiceAdmin):
                 "target_kind",
                 "target_url",
                 ("github_owner", "github_repo", "github_workflow_name"),
+                "github_lists",
                 "metadata",
                 "test_run",
+                ("follow_run", "follow_timeout_minutes", "github_correlation_input"),
                 ("timeout_seconds", "max_retries"),
                 "signing",
                 ("new_signing_secret", "drop_signing_secret"),
@@ -86,7 +95,7 @@ class JobAdmin(UploadMixin, RestoreMixin, JobColumns, JobActions, ServiceAdmin):
 
     class Media:
         css = {"all": ("cronsched/home.css", "cronsched/jobs.css")}
-        js = ("cronsched/jobs.js",)
+        js = ("cronsched/jobs.js", "cronsched/github.js")
 
     # ---- who may do what: accounts.roles says it -------------------------------------------------
 
@@ -107,7 +116,7 @@ class JobAdmin(UploadMixin, RestoreMixin, JobColumns, JobActions, ServiceAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Job | None = None) -> tuple[str, ...]:
         shown = filter(None, READER_SEES.values())
-        return ("preview", "test_run", "signing", *shown)
+        return ("preview", "test_run", "github_lists", "signing", *shown)
 
     def get_fieldsets(self, request: HttpRequest, obj: Job | None = None) -> Any:
         fieldsets = super().get_fieldsets(request, obj)
@@ -135,6 +144,10 @@ class JobAdmin(UploadMixin, RestoreMixin, JobColumns, JobActions, ServiceAdmin):
             path("tools/preview/", guarded(job_tools.preview), name="jobs_job_preview"),
             path("tools/metadata/", guarded(job_tools.metadata), name="jobs_job_metadata"),
             path("tools/trial/", guarded(job_tools.trial), name="jobs_job_trial"),
+            *(
+                path(f"tools/github/{name}/", guarded(getattr(github_tools, name)), name=f"jobs_job_{name}")
+                for name in GITHUB_TOOLS
+            ),
             path("<uuid:job_id>/", guarded(self.page_view), name="jobs_job_page"),
             path("<uuid:job_id>/test/", guarded(self.test_view), name="jobs_job_test"),
         ]
@@ -147,7 +160,6 @@ class JobAdmin(UploadMixin, RestoreMixin, JobColumns, JobActions, ServiceAdmin):
             **job_page.page_context(request, job),
             "opts": self.opts,
             "title": job.name,
-            "subtitle": job.name,
             "is_fullwidth": "1",
             "state": state_badge(job),
             "kind": ExecutionType(job.execution_type).label,
@@ -173,6 +185,19 @@ class JobAdmin(UploadMixin, RestoreMixin, JobColumns, JobActions, ServiceAdmin):
             return HttpResponseRedirect(f"{request.path}#id_{focus}")
         return super().change_view(request, object_id, form_url, extra_context)
 
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Django saves within a transaction: GitHub is asked about the inputs when it is over."""
+        answer = super().changeform_view(request, object_id, form_url, extra_context)
+        if saved := getattr(request, "saved_job", None):
+            github_tools.warn_of_inputs(request, saved)
+        return answer
+
     def response_post_save_add(self, request: HttpRequest, obj: Any) -> HttpResponse:
         return HttpResponseRedirect(self.url("page", obj.pk))
 
@@ -191,10 +216,15 @@ class JobAdmin(UploadMixin, RestoreMixin, JobColumns, JobActions, ServiceAdmin):
     # ---- writes ----------------------------------------------------------------------------------
 
     def create(self, request: HttpRequest, data: dict[str, Any]) -> Job:
-        return lifecycle.create_job(data=data, by=actor(request), now=clock.now(), via="admin")
+        job = lifecycle.create_job(data=data, by=actor(request), now=clock.now(), via="admin")
+        request.saved_job = job  # type: ignore[attr-defined]
+        return job
 
     def update(self, request: HttpRequest, obj: Any, data: dict[str, Any]) -> Job:
-        return lifecycle.update_job(obj, data=data, by=actor(request), now=clock.now(), via="admin")
+        job = lifecycle.update_job(obj, data=data, by=actor(request), now=clock.now(), via="admin")
+        if ASKS_GITHUB & data.keys():
+            request.saved_job = job  # type: ignore[attr-defined]
+        return job
 
     def remove(self, request: HttpRequest, obj: Any) -> None:
         lifecycle.delete_job(obj, by=actor(request), now=clock.now(), via="admin")
@@ -226,6 +256,12 @@ class JobAdmin(UploadMixin, RestoreMixin, JobColumns, JobActions, ServiceAdmin):
     def test_run(self, obj: Job) -> str:
         urls = {"url": reverse("admin:jobs_job_trial"), "metadata_url": reverse("admin:jobs_job_metadata")}
         return render_to_string("admin/jobs/trial_field.html", urls)
+
+    @display(description=_("at GitHub"))
+    def github_lists(self, obj: Job) -> str:
+        urls = {name: reverse(f"admin:jobs_job_{name}") for name in GITHUB_TOOLS}
+        context = {"urls": urls, "default_ref": settings.GITHUB_DEFAULT_REF}
+        return render_to_string("admin/jobs/github_field.html", context)
 
     @display(description=_("calls"))
     def target_words(self, obj: Job) -> str:

@@ -97,6 +97,9 @@ class JobForm(ServiceForm):
             "github_workflow_name",
             "timeout_seconds",
             "max_retries",
+            "follow_run",
+            "follow_timeout_minutes",
+            "github_correlation_input",
             "enable_email_notifications",
             "notify_on_success",
             "alert_after",
@@ -114,6 +117,14 @@ class JobForm(ServiceForm):
             "catch_up": _("Of the slots that came due while nobody could fire them."),
             "max_retries": _(
                 "After the first attempt; a run keeps its id, so that a receiver can drop repeats."
+            ),
+            "follow_run": _("The execution ends as the workflow's run does, not with its dispatch."),
+            "follow_timeout_minutes": _(
+                "Minutes until a run that does not end is given up; empty: six hours."
+            ),
+            "github_correlation_input": _(
+                "An input that the workflow shows in its run-name: it is given the execution's id, so that a "
+                "run is found where GitHub does not tell which one it started."
             ),
             "alert_after": _(
                 "Mail and Slack hear of the n-th failure in a row, then once a day, then of the recovery."

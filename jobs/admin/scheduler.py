@@ -15,7 +15,7 @@ from unfold.decorators import display
 
 from cronsched.core import clock
 from cronsched.core.admin import AdminsOnly, ReadOnlyAdmin
-from cronsched.core.admin_display import EMPTY, badge, moment, preformatted
+from cronsched.core.admin_display import EMPTY, badge, duration, moment, preformatted
 from cronsched.core.admin_filters import PeriodFilter
 from cronsched.core.db import DatabaseNow
 from jobs.engine.lease import standbys
@@ -28,6 +28,13 @@ for _model, _one, _many in (
 ):
     _model._meta.verbose_name, _model._meta.verbose_name_plural = _one, _many
 
+RESULTS = {
+    DjangoJobExecution.SUCCESS: _("success"),
+    DjangoJobExecution.ERROR: _("failed"),
+    DjangoJobExecution.MISSED: _("missed"),
+    DjangoJobExecution.MAX_INSTANCES: _("still running"),
+    DjangoJobExecution.SENT: _("started"),
+}
 RESULT_COLOURS = {
     DjangoJobExecution.SUCCESS: "success",
     DjangoJobExecution.ERROR: "danger",
@@ -43,8 +50,8 @@ _ALIVE = ~Q(holder="") & Q(expires_at__gt=DatabaseNow())
 class LeaseAdmin(AdminsOnly, ReadOnlyAdmin):
     """The lease, judged by the database's clock, as the schedulers do."""
 
-    list_display = ("state", "holder", "term", "leads_since", "heartbeat", "expiry", "lag", "standing_by")
     empty_text = _("No scheduler has led yet: start one with `manage.py runscheduler`, or ./start.sh.")
+    list_display = ("state", "holder", "term", "leads_since", "heartbeat", "expiry", "lag", "standing_by")
     list_display_links = None
     fields = list_display
     actions = None
@@ -113,12 +120,16 @@ class ChoreTimetableAdmin(AdminsOnly, ReadOnlyAdmin):
     """django-apscheduler's page without its "run selected", which would run in the web process."""
 
     empty_text = _("A scheduler that leads writes its chores here: none has led yet.")
-    list_display = ("id", "next_run")
+    list_display = ("chore", "next_run")
     list_display_links = None
     search_fields = ("id",)
     # Never `job_state`: it is a pickle.
     fields = list_display
     actions = None
+
+    @display(description=_("chore"), ordering="id")
+    def chore(self, obj: DjangoJob) -> str:
+        return str(obj.pk)
 
     @display(description=_("next run"), ordering="next_run_time")
     def next_run(self, obj: DjangoJob) -> str:
@@ -128,14 +139,14 @@ class ChoreTimetableAdmin(AdminsOnly, ReadOnlyAdmin):
 @admin.register(DjangoJobExecution)
 class ChoreRunAdmin(AdminsOnly, ReadOnlyAdmin):
     empty_text = _("The chores of the scheduler that leads are listed here for two days.")
-    list_display = ("started", "chore", "result", "duration")
+    list_display = ("started", "chore", "result", "took")
     list_filter = (
         ("status", ChoicesDropdownFilter),
         ("job", RelatedDropdownFilter),
         ("run_time", PeriodFilter),
     )
     ordering = ("-run_time", "-id")
-    fields = (*list_display, "exception", "traceback_text")
+    fields = (*list_display, "error", "traceback_text")
     actions = None
 
     @display(description=_("started"), ordering="run_time")
@@ -148,7 +159,15 @@ class ChoreRunAdmin(AdminsOnly, ReadOnlyAdmin):
 
     @display(description=_("result"), ordering="status")
     def result(self, obj: DjangoJobExecution) -> str:
-        return badge(obj.status, obj.status, colours=RESULT_COLOURS)
+        return badge(obj.status, RESULTS.get(obj.status, obj.status), colours=RESULT_COLOURS)
+
+    @display(description=_("took"), ordering="duration")
+    def took(self, obj: DjangoJobExecution) -> str:
+        return duration(None if obj.duration is None else float(obj.duration))
+
+    @display(description=_("error"))
+    def error(self, obj: DjangoJobExecution) -> str:
+        return obj.exception or EMPTY
 
     @display(description=_("traceback"))
     def traceback_text(self, obj: DjangoJobExecution) -> str:

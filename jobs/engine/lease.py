@@ -47,16 +47,18 @@ STANDBY_KEPT_S = 3600.0
 # What giving the lease up may take.
 STOP_MOST_S = 5.0
 # Of the lease's length: how long a transaction may stand still before the server ends it.
-IDLE_SHARE = 0.5
+IDLE_SHARE = 0.8
+IDLE_LEAST_S = 2
 
 
 def idle_limit_s(ttl_s: float) -> int:
     """How long, in whole seconds, a transaction of the engine may stand still.
 
-    A leader that is frozen in one holds the lease's row; its locks are gone before the lease runs out,
-    so that its successor need not wait for it to wake up.
+    A leader that is frozen in one holds the lease's row; its locks are gone before the lease runs out
+    (its last renewal is a fifth of it old at most), so that its successor need not wait for it to wake
+    up. No sooner, for a machine that is out of breath stands still too.
     """
-    return max(1, int(ttl_s * IDLE_SHARE))
+    return max(IDLE_LEAST_S, int(ttl_s * IDLE_SHARE))
 
 
 class LeaseLost(Exception):
@@ -169,6 +171,7 @@ class LeaseKeeper:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
         self._is_database_silent = False
+        self.turns = 0
         # By `clock`: the last answer of the database, and since when they have come without a gap.
         self._answered_at = self._steady_since = clock()
 
@@ -202,7 +205,11 @@ class LeaseKeeper:
         return self._clock() - self._steady_since
 
     def turn(self) -> None:
-        """One renewal, or one attempt to take the lead."""
+        """One renewal, or one attempt to take the lead. `turns` counts those that came to their end."""
+        self._turn()
+        self.turns += 1
+
+    def _turn(self) -> None:
         started = self._clock()
         try:
             self._renew(started) if self._term else self._acquire(started)

@@ -102,7 +102,9 @@ class Engine:
         self._is_failing = False
         self._backoff = Backoff()
         self._stuck_s = max(STUCK_LEAST_S, STUCK_LEASES * lease_s)
-        self._ticks = self._ticks_seen = self._looks = 0
+        self._ticks = 0
+        # What ends again and again → its count, and how many looks have not seen it grow.
+        self._pulses: dict[str, tuple[int | None, int]] = {}
         metrics.IN_FLIGHT.set_function(lambda: self.sender.in_flight)
         metrics.LEADING.set_function(self.keeper.is_trusted)
         metrics.LEASE_AGE.set_function(self.keeper.lease_age_s)
@@ -146,10 +148,23 @@ class Engine:
         dead = [name for name, is_alive in alive.items() if not is_alive]
         if dead:
             return f"a thread has died: {', '.join(dead)}"
-        self._looks = self._looks + 1 if self._ticks == self._ticks_seen else 0
-        self._ticks_seen = self._ticks
-        stuck_s = self._looks * WATCH_S
-        return f"no tick has come to its end for {stuck_s:.0f} s" if stuck_s >= self._stuck_s else ""
+        counts = {
+            "tick": self._ticks,
+            "turn of the lease": self.keeper.turns,
+            "attempt to record": self.recorder.attempts,
+        }
+        for name, count in counts.items():
+            stuck_s = self._looks_without(name, count) * WATCH_S
+            if stuck_s >= self._stuck_s:
+                return f"no {name} has come to its end for {stuck_s:.0f} s"
+        return ""
+
+    def _looks_without(self, name: str, count: int | None) -> int:
+        """How many looks have not seen this count grow; None: there was nothing to do."""
+        seen, looks = self._pulses.get(name, (0, 0))
+        looks = looks + 1 if count is not None and count == seen else 0
+        self._pulses[name] = (count, looks)
+        return looks
 
     def tick(self) -> None:
         """One second's work, if this process leads. Never raises: the next tick sees it anew."""

@@ -17,7 +17,7 @@ from datetime import datetime
 
 from django.db import close_old_connections, connection
 
-from cronsched.core.db import is_silence
+from cronsched.core.db import is_cut_short, is_silence
 from jobs.engine import metrics
 from jobs.engine.messages import DeliveryResult, Outcome, Reason
 from jobs.engine.record import BATCH, record
@@ -43,6 +43,13 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._give_up_at: float | None = None
         self._is_database_silent = False
+        self._ended = 0
+        self._is_busy = False
+
+    @property
+    def attempts(self) -> int | None:
+        """How many attempts to write a batch have come to their end; None while there is nothing to write."""
+        return self._ended if self._is_busy else None
 
     def start(self) -> None:
         self._thread.start()
@@ -64,7 +71,9 @@ class Recorder:
         while is_open:
             batch, is_open = self._gather()
             if batch:
+                self._is_busy = True
                 self._record_for_sure(batch)
+                self._is_busy = False
         connection.close()
 
     def _gather(self) -> tuple[list[DeliveryResult], bool]:
@@ -101,12 +110,18 @@ class Recorder:
                 close_old_connections()
                 self._record(batch)
             except Exception as error:
+                self._ended += 1
                 if not is_silence(error):
                     self._record_refused(batch)
+                elif len(batch) > 1 and is_cut_short(error):
+                    half = len(batch) // 2
+                    self._record_for_sure(batch[:half])
+                    self._record_for_sure(batch[half:])
                 elif self._wait(pause_s, len(batch), error):
                     pause_s = min(pause_s * 2, RETRY_MOST_S)
                     continue
                 return
+            self._ended += 1
             self._say_answering()
             self._on_recorded()
             return

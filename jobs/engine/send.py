@@ -35,6 +35,11 @@ from jobs.engine.transports import Line, Verdict, deliver
 from jobs.engine.transports.base import redact
 
 try:
+    from uvloop import new_event_loop
+except ImportError:  # pragma: no cover - not for Windows
+    from asyncio import new_event_loop  # type: ignore[assignment]
+
+try:
     import resource
 except ImportError:  # pragma: no cover - not on Windows, which has no such limit
     resource = None  # type: ignore[assignment]
@@ -248,7 +253,8 @@ class Sender:
 
     def _serve(self, ready: Future[None]) -> None:
         try:
-            asyncio.run(self._main(ready))
+            with asyncio.Runner(loop_factory=new_event_loop) as runner:
+                runner.run(self._main(ready))
         except BaseException as error:
             if ready.done():
                 raise

@@ -13,6 +13,6 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='job',
             name='managed_by',
-            field=cronsched.core.models.KeyField(blank=True, db_index=True, default='', editable=False, max_length=100),
+            field=cronsched.core.models.KeyField(blank=True, db_index=True, default='', db_default='', editable=False, max_length=100),
         ),
     ]

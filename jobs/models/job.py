@@ -83,7 +83,9 @@ class Job(models.Model):
     )
 
     # The set of files that this job stands in (jobs.services.as_code); "" for one that no file names.
-    managed_by = KeyField(max_length=100, blank=True, default="", editable=False, db_index=True)
+    managed_by = KeyField(
+        max_length=100, blank=True, default="", db_default="", editable=False, db_index=True
+    )
 
     enable_email_notifications = models.BooleanField(_("send e-mail"), default=False)
     notification_emails = models.JSONField(_("e-mail to"), default=list, blank=True)

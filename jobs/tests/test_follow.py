@@ -19,7 +19,7 @@ from cronsched.testing.fake_github.server import Grant
 from cronsched.testing.http_sink import Reply
 from jobs.choices import FollowState
 from jobs.engine.config import EngineConfig
-from jobs.engine.follow import judge
+from jobs.engine.follow import follower, judge
 from jobs.engine.follow.follower import Follower
 from jobs.engine.follow.look import FEW
 from jobs.engine.lease import LeaseLost, Term, acquire
@@ -28,6 +28,7 @@ from jobs.engine.record import record
 from jobs.engine.rescue import rescue_stuck
 from jobs.engine.send import SenderConfig
 from jobs.models import GitHubRun, JobExecution, SchedulerLease
+from jobs.services.lifecycle import delete_job
 from jobs.signals import runs_finished
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 
@@ -355,11 +356,40 @@ def test_a_part_of_the_primary_limit_is_left_to_dispatches(following, github):
     assert 200 - 20 <= 1000 - github._used[TEST_TOKEN] <= 200
 
 
-def test_a_token_asks_ten_times_a_second_at_most(following, github):
-    for number in range(25):
+def test_a_token_asks_ten_times_a_second_at_most_and_fifty_after_a_quiet_while(following, github):
+    for number in range(65):
         dispatched(started(github, Plan(), repo=f"app{number}"), repo=f"app{number}")
 
-    assert [following.turn(seconds=5), following.turn(seconds=1), following.turn(seconds=1)] == [10, 10, 5]
+    assert [following.turn(seconds=5), following.turn(seconds=1), following.turn(seconds=1)] == [50, 10, 5]
+
+
+def test_many_failures_at_once_starve_nobody(following, github):
+    """Each asks for the names of its jobs: the lists of the next turns must leave them room."""
+    rows = [
+        dispatched(
+            started(github, Plan(conclusion="failure"), repo=f"app{number % 20}"), repo=f"app{number % 20}"
+        )
+        for number in range(100)
+    ]
+
+    for _ in range(15):
+        following.turn(seconds=1 if following.clock.now > NOON else 5)
+
+    assert {ended(row).status for row in rows} == {"failed"}
+    assert all('job "build"' in row.error_message for row in rows)
+
+
+def test_an_end_that_is_known_does_not_wait_for_a_used_up_limit(following, github):
+    row = dispatched(started(github, Plan(conclusion="failure")))
+    GitHubRun.objects.update(run_status="completed", conclusion="failure")
+    other = dispatched(started(github, Plan(working_s=100), repo="other"), repo="other")
+    github.read_fault = Reply(status=403, headers={"retry-after": "3600"})
+
+    following.turn(seconds=5)
+    following.turn(seconds=5)
+
+    assert ended(row).status == "failed"
+    assert ended(other).status == "running"
 
 
 # ---- many -------------------------------------------------------------------------------------
@@ -625,3 +655,30 @@ def test_a_run_with_a_token_of_its_own_is_followed_with_it(following, github):
     following.turn(seconds=5)
 
     assert ended(row).status == "success"
+
+
+# ---- what hangs on it -------------------------------------------------------------------------
+
+
+def test_a_deleted_job_takes_its_followed_runs_along(following, github):
+    row = dispatched(started(github, Plan(working_s=100)))
+
+    delete_job(row.job, by=None, now=NOON)
+    following.turn(seconds=5)
+
+    assert not GitHubRun.objects.exists()
+
+
+def test_a_job_deleted_while_it_is_looked_at_stops_nobody(following, github, monkeypatch):
+    gone = dispatched(started(github, Plan()))
+    kept = dispatched(started(github, Plan()))
+    real = follower.write
+
+    def write(*args: Any, **rest: Any) -> int:
+        delete_job(gone.job, by=None, now=NOON)
+        return real(*args, **rest)
+
+    monkeypatch.setattr(follower, "write", write)
+    following.turn(seconds=5)
+
+    assert ended(kept).status == "success"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator
 
@@ -11,6 +12,7 @@ from django.db import InterfaceError, OperationalError
 from cronsched.core.http.guard import AddressPolicy
 from jobs.engine import lease, loop
 from jobs.engine.config import EngineConfig
+from jobs.engine.lease import LeaseKeeper
 from jobs.engine.loop import Engine
 from jobs.engine.send import SenderConfig
 from jobs.models import JobExecution
@@ -44,6 +46,8 @@ def healthy(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Engine:
     monkeypatch.setattr(engine.keeper, "is_alive", lambda: True)
     monkeypatch.setattr(engine.ticker, "is_alive", lambda: True)
     monkeypatch.setattr(engine.follower, "is_alive", lambda: True)
+    turns = itertools.count(1)
+    monkeypatch.setattr(LeaseKeeper, "turns", property(lambda self: next(turns)), raising=False)
     return engine
 
 
@@ -129,6 +133,34 @@ def test_ticks_that_fail_of_themselves_are_a_fault_and_a_database_away_is_none(h
     assert looks_until_fault(healthy, 1000) < 1000
 
 
+def test_a_lease_that_hangs_in_a_silent_database_is_a_fault_although_ticks_go_on(healthy, monkeypatch):
+    """PostgreSQL's driver waits for ever, and without trust a tick has nothing to ask the database."""
+    for _ in range(300):
+        healthy.tick()
+        assert healthy.fault() == ""
+
+    monkeypatch.setattr(LeaseKeeper, "turns", property(lambda self: 300), raising=False)
+    faults = [healthy.fault() for _ in range(200) if healthy.tick() is None]
+    assert "turn of the lease" in faults[-1]
+
+
+def test_a_recorder_that_hangs_is_a_fault_and_an_idle_or_patient_one_is_none(healthy, monkeypatch):
+    recorder = healthy.recorder
+
+    def is_at_fault(*, grows: bool) -> bool:
+        for n in range(300):
+            healthy.tick()
+            monkeypatch.setattr(recorder, "_ended", n if grows else 0)
+            if fault := healthy.fault():
+                return "attempt to record" in fault
+        return False
+
+    assert not is_at_fault(grows=False), "idle"
+    monkeypatch.setattr(recorder, "_is_busy", True)
+    assert not is_at_fault(grows=True), "a database that is away, again and again"
+    assert is_at_fault(grows=False)
+
+
 @pytest.mark.parametrize("part", ["keeper", "ticker", "sender", "recorder", "follower"])
 def test_a_thread_that_has_died_is_a_fault(healthy, monkeypatch, part):
     assert healthy.fault() == ""
@@ -155,6 +187,7 @@ def test_the_leases_thread_outlives_whatever_a_turn_meets(monkeypatch):
 
     assert again.wait(10)
     keeper.stop()
+    keeper._thread.join(10)
     assert not keeper.is_alive()
 
 

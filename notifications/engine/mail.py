@@ -21,6 +21,8 @@ from notifications.unsubscribe import topics_of, unsubscribe_url, why_unwanted
 logger = logging.getLogger(__name__)
 
 ERROR_MAX: Final = 1000
+# Also the answer to a size that MAIL FROM announces.
+_TOO_LARGE: Final = 552
 
 
 class MailTransport:
@@ -55,10 +57,14 @@ class MailTransport:
             self._close()
             return Outcome(error=_answer(code, text), is_final=code >= 500)
         except smtplib.SMTPResponseException as error:
-            # Refused for what it is (552 too large, 554 spam), or for who we are (530, 535).
-            is_refused = isinstance(error, smtplib.SMTPDataError) and error.smtp_code >= 500
+            # Refused for what it is (552 too large, 554 spam), or for who we are (530, 535, 553).
+            is_its_own = isinstance(error, smtplib.SMTPDataError) or error.smtp_code == _TOO_LARGE
             self._close()
-            return Outcome(error=_server_said(error), is_final=is_refused)
+            return Outcome(
+                error=_server_said(error),
+                is_final=is_its_own and error.smtp_code >= 500,
+                is_down=not is_its_own,
+            )
         except (smtplib.SMTPException, OSError) as error:
             self._close()
             return Outcome(error=_server_said(error), is_down=True)

@@ -195,6 +195,38 @@ def test_one_refused_address_holds_up_no_other(
     assert answer.split(" ", 1)[1] in bad.last_error
 
 
+def test_a_server_that_refuses_us_holds_the_channel_and_not_each_mail(
+    mailer: Sender, mail_sink: MailSink, settings: Any, wall: Wall
+) -> None:
+    settings.DEFAULT_FROM_EMAIL = "cron@acme.example"
+    mail_sink.answers["cron@acme.example"] = "553 5.7.1 not your address"
+    for address in ("a@example.com", "b@example.com"):
+        tell(to=address)
+
+    assert not mailer.run_once()
+    assert sorted(Message.objects.values_list("attempts", "is_held")) == [(0, True), (1, True)]
+    assert set(Message.objects.values_list("last_error", flat=True)) == {
+        "The mail server answered 553: 5.7.1 not your address"
+    }
+    mail_sink.answers.clear()
+    wall.now += MINUTE
+    mailer.run_once()
+    mailer.run_once()
+    assert sorted(mail_sink.recipients) == ["a@example.com", "b@example.com"]
+
+
+def test_a_mail_that_is_too_large_is_given_up_alone(
+    mailer: Sender, mail_sink: MailSink, settings: Any
+) -> None:
+    settings.DEFAULT_FROM_EMAIL = "cron@acme.example"
+    mail_sink.answers["cron@acme.example"] = "552 5.3.4 too large"
+    tell(to="a@example.com")
+
+    mailer.run_once()
+
+    assert (Message.objects.get().state, mailer.pause_s) == ("failed", 0)
+
+
 def test_an_address_that_no_mail_can_have_is_given_up(mailer: Sender) -> None:
     tell(to="not an address\nBcc: x@example.com")
     tell(to="ok@example.com")

@@ -63,7 +63,7 @@ def test_a_webhook_job_is_made_with_a_preview(as_user: Site, taxonomy: None):
 
     job = Job.objects.get()
     expect(page).to_have_url(f"{as_user.base}{reverse('admin:jobs_job_page', args=[job.pk])}")
-    expect(page.get_by_role("heading", name="Nightly")).to_be_visible()
+    expect(page.get_by_role("heading", name="Nightly", level=2)).to_be_visible()
     assert (job.created_by, job.timezone) == (as_user.user, "America/New_York")
 
 
@@ -123,7 +123,7 @@ def test_a_job_is_run_paused_and_edited_from_its_page(as_user: Site, taxonomy: N
     page.get_by_role("link", name="Edit").click()
     page.locator("#id_name").fill("Still mine")
     page.get_by_role("button", name="Save", exact=True).click()
-    expect(page.get_by_role("heading", name="Still mine")).to_be_visible()
+    expect(page.get_by_role("heading", name="Still mine", level=2)).to_be_visible()
 
     assert JobExecution.objects.filter(trigger_type="manual").count() == 1
 
@@ -172,7 +172,7 @@ def test_a_user_is_refused_on_anothers_job(as_user: Site):
     page = as_user.page
 
     as_user.go("jobs_job_page", job.pk)
-    expect(page.get_by_role("heading", name="Theirs")).to_be_visible()
+    expect(page.get_by_role("heading", name="Theirs", level=2)).to_be_visible()
     for name in ("Run now", "Disable", "Test", "Edit"):
         expect(page.get_by_role("button", name=name, exact=True)).to_have_count(0)
         expect(page.get_by_role("link", name=name, exact=True)).to_have_count(0)

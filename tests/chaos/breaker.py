@@ -23,6 +23,7 @@ from cronsched.testing.http_sink import Call, HttpSink, Reply
 from jobs.models import Job, JobExecution, SchedulerLease
 from tests.chaos.harness import (
     STALE_S,
+    START_S,
     YEARLY,
     SchedulerProcess,
     Schedulers,
@@ -37,8 +38,6 @@ LOOK_S = 0.05
 RETRIES = 3
 # Beyond the deadline of the last run (its timeout and 15 s) and the look of the rescue chore (15 s).
 SETTLE_S = 90
-# What a scheduler may take to start and to lead, on a machine that is out of breath.
-START_S = 120
 
 Disturb = Callable[[float], None]
 

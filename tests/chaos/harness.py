@@ -29,6 +29,8 @@ from tests.chaos.servers import SqliteFile
 
 ROOT = Path(__file__).resolve().parents[2]
 STALE_S = 3
+# What a scheduler may take to start and to lead, on a machine that is out of breath.
+START_S = 120
 # Once a year: a job of these tests has the one slot that it is given.
 YEARLY = "0 0 1 1 *"
 MANAGE = (str(ROOT / "manage.py"),)
@@ -143,7 +145,7 @@ class Schedulers:
 
     def start_leader(self, **env: str) -> SchedulerProcess:
         process = self.start(**env)
-        wait_until(process.leads, 30, lambda: process.log.read_text())
+        wait_until(process.leads, START_S, lambda: process.log.read_text())
         return process
 
     def logs(self) -> str:

@@ -15,6 +15,7 @@ from jobs.engine.lease import idle_limit_s
 from jobs.models import JobExecution
 from tests.chaos.harness import (
     STALE_S,
+    START_S,
     SchedulerProcess,
     Schedulers,
     account,
@@ -27,8 +28,8 @@ from tests.chaos.harness import (
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.smoke, pytest.mark.databases]
 
-# The lease, a tick, and what the standby's turn and a busy machine take.
-TAKEOVER_S = STALE_S + 1 + 1
+# The lease, a tick, and what a busy machine takes for the standby's turn.
+TAKEOVER_S = STALE_S + 1 + 2
 # `manage.py` of which one function of the engine freezes the process at its first call.
 FREEZING = """
 import os, signal, sys, django
@@ -57,7 +58,7 @@ def schedulers(tmp_path: Path) -> Iterator[Schedulers]:
 def freezing_in(schedulers: Schedulers, module: str, function: str) -> SchedulerProcess:
     """A leader that is going to freeze where `function` is called."""
     leader = schedulers.start(by=["-c", FREEZING.format(module=module, function=function)])
-    wait_until(leader.leads, 30, schedulers.logs)
+    wait_until(leader.leads, START_S, schedulers.logs)
     return leader
 
 
@@ -76,7 +77,7 @@ def test_a_leader_frozen_in_a_transaction_is_followed_in_time(schedulers: Schedu
     if connection.vendor == "sqlite":
         pytest.skip("a frozen writer holds the file: docs/promises.md says so")
     leader, standby = freezing_in(schedulers, *PLANNING), schedulers.start()
-    wait_until(standby.has_started, 30, schedulers.logs)
+    wait_until(standby.has_started, START_S, schedulers.logs)
     jobs = make_jobs([http_sink.url(f"/slot/{n}") for n in range(5)], [in_seconds(1)] * 5)
     wait_until(lambda: is_frozen(leader), 30, schedulers.logs)
     frozen_at = time.monotonic()
@@ -95,9 +96,9 @@ def test_a_frozen_file_is_free_as_soon_as_its_writer_is_gone(schedulers: Schedul
     """What an operator of SQLite does about it: end the process that stands still."""
     if connection.vendor != "sqlite":
         pytest.skip("a server ends such a transaction by itself")
-    jobs = make_jobs([http_sink.url(f"/slot/{n}") for n in range(5)], [in_seconds(12)] * 5)
     leader, standby = freezing_in(schedulers, *PLANNING), schedulers.start()
-    wait_until(standby.has_started, 30, schedulers.logs)
+    wait_until(standby.has_started, START_S, schedulers.logs)
+    jobs = make_jobs([http_sink.url(f"/slot/{n}") for n in range(5)], [in_seconds(1)] * 5)
     wait_until(lambda: is_frozen(leader), 30, schedulers.logs)
 
     leader.kill()

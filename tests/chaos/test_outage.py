@@ -17,6 +17,7 @@ from django.db import connection
 from cronsched.testing.http_sink import HttpSink, Reply
 from jobs.models import Job, JobExecution
 from tests.chaos.harness import (
+    START_S,
     SchedulerProcess,
     account,
     all_ended,
@@ -73,7 +74,7 @@ def test_a_leader_that_stood_still_for_a_minute_wakes_up_fenced(tmp_path: Path, 
     with schedulers_in(tmp_path) as schedulers:
         leader = schedulers.start_leader()
         standby = schedulers.start()
-        wait_until(standby.has_started, 30, schedulers.logs)
+        wait_until(standby.has_started, START_S, schedulers.logs)
         begin = in_seconds(2)
         due = [begin + timedelta(seconds=n / 2) for n in range(RUNS)]
         jobs = make_jobs([http_sink.url(f"/slot/{n}") for n in range(RUNS)], due)

@@ -16,6 +16,7 @@ from jobs.engine.slots import schedule_key
 from jobs.models import Job, JobExecution
 from tests.chaos.harness import (
     STALE_S,
+    START_S,
     Schedulers,
     account,
     all_ended,
@@ -161,7 +162,7 @@ def test_the_clock_set_back_years_between_two_processes(
 
     machine.set_to(noon - timedelta(seconds=20))
     successor = schedulers.start(**machine.env)
-    wait_until(successor.leads, 30, schedulers.logs)
+    wait_until(successor.leads, START_S, schedulers.logs)
     http_sink.wait_for(2, 60)
     successor.terminate()
 

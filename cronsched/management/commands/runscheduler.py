@@ -18,6 +18,7 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 from prometheus_client import start_http_server
 
+from cronsched import env
 from cronsched.chores import ChoreScheduler
 from cronsched.core.db import limit_idle_transactions
 from cronsched.garbage import collect_rarely
@@ -58,9 +59,12 @@ class Command(ProductCommand):
             name = "TESTING=true" if settings.TESTING else "SCHEDULER_ENABLED=false"
             self.stdout.write(f"{name}: no scheduler is started.")
             return
+        for line in env.warnings():
+            logger.warning(line)
         # Blocked before the first thread starts, which inherits that: this thread alone takes signals.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-        engine = make_engine()
+        chores = ChoreScheduler()
+        engine = make_engine(chores)
         serve_metrics()
         senders = Senders(is_leading=lambda: engine.keeper.trusted_term() is not None)
         collect_rarely()
@@ -70,6 +74,8 @@ class Command(ProductCommand):
         fault = wait_for_the_end(engine)
         senders.stop(SENDERS_STOP_S)
         engine.stop(options["drain"])
+        # Left alone, its loop would hand chores to threads that have gone, and log an error for each.
+        chores.stop(wait_s=LEAVE_S)
         logger.info("scheduler stopped holder=%s", engine.keeper.holder)
         leave(1 if fault else 0)
 
@@ -132,10 +138,9 @@ def make_offers(config: EngineConfig) -> Offers:
     return Offers(publish, grace_s=config.grace_s)
 
 
-def make_engine() -> Engine:
-    """The engine as the settings describe it, with its chores."""
+def make_engine(chores: ChoreScheduler) -> Engine:
+    """The engine as the settings describe it; it starts the chores when it leads."""
     limit_idle_transactions(idle_limit_s(settings.SCHEDULER_LOCK_STALE_SECONDS))
-    chores = ChoreScheduler()
     config = from_settings()
     engine = Engine(
         config,

@@ -82,7 +82,7 @@ function startJobs() {
   // ---- a webhook or a workflow
 
   const kinds = form.querySelectorAll("input[name=target_kind]");
-  const OF_KIND = { webhook: ["target_url"], github_actions: ["github_owner", "github_repo", "github_workflow_name"] };
+  const OF_KIND = { webhook: ["target_url"], github_actions: ["github_owner", "github_repo", "github_workflow_name", "github_lists", "follow_run", "follow_timeout_minutes", "github_correlation_input"] };
 
   function showKind() {
     const chosen = form.querySelector("input[name=target_kind]:checked")?.value;

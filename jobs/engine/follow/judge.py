@@ -33,7 +33,8 @@ _LINE: Final = "\n"
 class Step:
     """What one look came to: what is known now, when the next look is, and the end, where there is one.
 
-    `is_over`: there is nothing to look for any more. `not_before` postpones the next look.
+    `is_over`: there is nothing to look for any more. `not_before` postpones the next look. `is_unnamed`: an
+    end was seen, and is recorded once the names of its failed jobs are known.
     """
 
     run: Followed
@@ -41,7 +42,13 @@ class Step:
     error: str = ""
     result: DeliveryResult | None = None
     is_over: bool = False
+    is_unnamed: bool = False
     not_before: datetime | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the run has ended, and nothing of it has to be found out any more."""
+        return self.seen is not None and self.seen.is_completed and not self.is_unnamed
 
     @property
     def is_dispatched_again(self) -> bool:

@@ -2,7 +2,7 @@
 
 docs.github.com, "Rate limits for the REST API": a primary limit (told by `x-ratelimit-*`), secondary
 ones (900 points a minute, 100 requests at once), and `Retry-After` where one is exceeded. A part of
-what is left is kept for dispatches; ours are no more than ten a second.
+what is left is kept for dispatches; ours are ten a second over time, and no more than 650 in a minute.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Final
 from cronsched.core.http.client import HttpResult
 from jobs.engine.transports import github
 
-# A turn lasts a second at least: 600 a minute.
-LOOKS_PER_TURN: Final = 10
+PER_SECOND: Final = 10.0
+# What may leave at once after a quiet while.
+BURST: Final = 50.0
 # Of the primary limit, what is left to dispatches and to people.
 RESERVE: Final = 200
 _MOST_PAUSE: Final = timedelta(hours=1)
@@ -24,7 +25,8 @@ _MOST_PAUSE: Final = timedelta(hours=1)
 
 @dataclass(slots=True)
 class _OfToken:
-    left_in_turn: int = LOOKS_PER_TURN
+    room: float = BURST
+    counted_at: datetime | None = None
     paused_until: datetime | None = None
 
 
@@ -34,21 +36,20 @@ class Limits:
     def __init__(self) -> None:
         self._tokens: dict[str, _OfToken] = defaultdict(_OfToken)
 
-    def begin_turn(self) -> None:
-        for of_token in self._tokens.values():
-            of_token.left_in_turn = LOOKS_PER_TURN
-
     def paused_until(self, name: str, *, now: datetime) -> datetime | None:
         """Until when this token is not to be used; None where it may be."""
         until = self._tokens[name].paused_until
         return until if until is not None and until > now else None
 
     def take(self, name: str, *, now: datetime) -> bool:
-        """Whether one more request may leave in this turn; it is counted."""
+        """Whether one more request may leave now; it is counted."""
         of_token = self._tokens[name]
-        if of_token.left_in_turn <= 0 or self.paused_until(name, now=now):
+        since_s = (now - of_token.counted_at).total_seconds() if of_token.counted_at else 0.0
+        of_token.room = min(BURST, of_token.room + max(0.0, since_s) * PER_SECOND)
+        of_token.counted_at = now
+        if of_token.room < 1 or self.paused_until(name, now=now):
             return False
-        of_token.left_in_turn -= 1
+        of_token.room -= 1
         return True
 
     def note(self, name: str, result: HttpResult, *, now: datetime) -> None:

@@ -67,8 +67,16 @@ class Looker:
         self._answers: OrderedDict[tuple[str, str], tuple[str, Any]] = OrderedDict()
 
     async def look(self, client: HttpClient, groups: Sequence[Group]) -> list[Step]:
-        """One turn: a step for each run that could be looked at."""
-        self._limits.begin_turn()
+        """One turn: a step for each run that could be looked at.
+
+        Ends that are known already come first: lists of the others would leave them no room.
+        """
+        steps = []
+        for is_told in (True, False):
+            steps += await self._wave(client, _those(groups, is_told=is_told))
+        return steps
+
+    async def _wave(self, client: HttpClient, groups: Sequence[Group]) -> list[Step]:
         seats = asyncio.Semaphore(_AT_ONCE)
 
         async def one(group: Group) -> list[Step]:
@@ -161,21 +169,15 @@ class _GroupLook:
         return [step for step in steps if step is not None]
 
     def _postponed(self, run: Followed, until: datetime) -> Step:
+        if run.is_told:
+            # The names of its failed jobs are not worth the wait.
+            return judge.step(run, _known(run), [], now=self._looker.now)
         step = judge.unfinished(run, error="GitHub's rate limit is used up for now.", now=self._looker.now)
         return replace(step, not_before=until) if step.result is None else step
 
     async def _told(self, run: Followed) -> Step | None:
-        """The webhook has told the end already."""
-        seen = RunSeen(
-            run_id=run.run_id or 0,
-            attempt=run.run_attempt,
-            status=run.run_status,
-            conclusion=run.conclusion,
-            html_url=run.html_url,
-            title="",
-            updated_at=None,
-        )
-        return await self._seen(run, seen)
+        """The webhook has told the end, or an earlier look that had no room for more."""
+        return await self._seen(run, _known(run))
 
     async def _alone(self, run: Followed) -> Step | None:
         run_id, place = run.run_id, self._place
@@ -243,7 +245,7 @@ class _GroupLook:
             try:
                 failed = await self._failed_jobs(seen.run_id)
             except _NoRoom:
-                return None
+                return Step(run=run, seen=seen, is_unnamed=True, not_before=self._looker.now)
             except _Unanswered:
                 # The end itself is known: it is told without the names.
                 failed = []
@@ -257,6 +259,26 @@ class _GroupLook:
             lambda etag: reading.jobs_request(place, run_id),
             reading.read_failed_jobs,
         )
+
+
+def _those(groups: Sequence[Group], *, is_told: bool) -> list[Group]:
+    """The groups with only those runs whose end is known already, or only the others."""
+    parts = [
+        replace(group, runs=tuple(run for run in group.runs if run.is_told is is_told)) for group in groups
+    ]
+    return [group for group in parts if group.runs]
+
+
+def _known(run: Followed) -> RunSeen:
+    return RunSeen(
+        run_id=run.run_id or 0,
+        attempt=run.run_attempt,
+        status=run.run_status,
+        conclusion=run.conclusion,
+        html_url=run.html_url,
+        title="",
+        updated_at=None,
+    )
 
 
 def _whole_hour(moment: datetime) -> datetime:

@@ -111,7 +111,7 @@ def write(steps: Sequence[Step], *, now: datetime, term: Term) -> int:
 
 def _values(step: Step, now: datetime) -> tuple[object, ...]:
     run, seen = step.run, step.seen
-    is_ended = seen is not None and seen.is_completed
+    is_ended = step.is_settled
     attempt = seen.attempt if seen else run.run_attempt
     state = _state(step)
     deadline_at = run.deadline_at
@@ -149,7 +149,7 @@ def _next_look(step: Step, state: FollowState, deadline_at: datetime, now: datet
 
 def _state(step: Step) -> FollowState:
     run, result = step.run, step.result
-    is_ended = step.seen is not None and step.seen.is_completed
+    is_ended = step.is_settled
     if step.is_over or (result is not None and not is_ended):
         # A run that GitHub never had, or that was given up, is not watched.
         return FollowState.DONE

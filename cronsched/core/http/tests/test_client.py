@@ -25,6 +25,9 @@ from cronsched.core.http.resolver import LookupPool
 from cronsched.testing.http_sink import HttpSink, Reply
 
 LOCAL = AddressPolicy(allow_private=True)
+# Each test runs on each kind of loop: see conftest.py.
+pytestmark = pytest.mark.usefixtures("run_on")
+run_loop = asyncio.run
 
 
 def post(url: str, **changes: Any) -> HttpRequest:
@@ -39,7 +42,7 @@ def send(*requests: HttpRequest, gate=None, policy=LOCAL, **options) -> list[Htt
         async with HttpClient(policy=policy, **{"allow_http": True} | options) as client:
             return [await client.send(request, gate=gate) for request in requests]
 
-    return asyncio.run(run())
+    return run_loop(run())
 
 
 def names(**hosts: list[str]):
@@ -350,7 +353,7 @@ def test_a_hanging_name_server_delays_no_other_name(http_sink):
             took_s = time.monotonic() - started
             return await asyncio.gather(*hanging), good, took_s
 
-    hanging, good, took_s = asyncio.run(run())
+    hanging, good, took_s = run_loop(run())
     may_answer.set()
 
     assert (good.status, took_s < 0.8) == (200, True)
@@ -369,7 +372,7 @@ def test_a_cancelled_call_raises_and_closes_its_connection(http_sink):
             with pytest.raises(asyncio.CancelledError):
                 await task
 
-    asyncio.run(run())
+    run_loop(run())
 
 
 # Connections that fail
@@ -419,7 +422,7 @@ def test_many_calls_of_one_dead_name_ask_once():
         async with HttpClient(policy=LOCAL, allow_http=True, lookup=lookup) as client:
             return await asyncio.gather(*(client.send(post("http://dead.test/")) for _ in range(50)))
 
-    results = asyncio.run(run())
+    results = run_loop(run())
 
     assert {result.error for result in results} == {Fault.DNS}
     assert len(lookup.asked) == 1
@@ -472,7 +475,7 @@ def test_the_socket_is_checked_even_when_url_and_resolver_let_an_address_through
             client._policy = LOCAL
             return await client.send(post(http_sink.url()))
 
-    result = asyncio.run(run())
+    result = run_loop(run())
 
     assert (result.error, result.was_sent) == (Fault.BLOCKED_ADDRESS, False)
     assert http_sink.connections == 0
@@ -646,14 +649,14 @@ def test_the_pool_uses_no_more_threads_than_it_may():
 
     async def run() -> int:
         pool = LookupPool(max_threads=3)
-        before = threading.active_count()
+        before = set(threading.enumerate())
         tasks = [asyncio.ensure_future(pool.run(lookup)) for _ in range(10)]
         await asyncio.sleep(0)
-        extra = threading.active_count() - before
+        extra = len(set(threading.enumerate()) - before)
         may_end.set()
         await asyncio.gather(*tasks)
         pool.close()
         return extra
 
-    assert asyncio.run(run()) == 3
+    assert run_loop(run()) == 3
     assert len(running) == 10

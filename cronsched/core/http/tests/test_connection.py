@@ -16,6 +16,9 @@ from cronsched.core.http.client import AddressPolicy, Fault, HttpClient, HttpReq
 from cronsched.testing.http_sink import Reply
 
 LOCAL = AddressPolicy(allow_private=True)
+# Each test runs on each kind of loop: see conftest.py.
+pytestmark = pytest.mark.usefixtures("run_on")
+run_loop = asyncio.run
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -69,7 +72,7 @@ def send(*urls: str, timeout_s: float = 5.0) -> list[HttpResult]:
             requests = [HttpRequest(method="POST", url=url, body=b"{}", timeout_s=timeout_s) for url in urls]
             return [await client.send(request) for request in requests]
 
-    return asyncio.run(run())
+    return run_loop(run())
 
 
 def local(port: int) -> str:
@@ -212,7 +215,7 @@ def test_bytes_on_an_idle_connection_close_it():
             return [first, await client.send(HttpRequest(method="POST", url=url))]
 
     with server(script, answering(OK)) as port:
-        results = asyncio.run(run(local(port)))
+        results = run_loop(run(local(port)))
 
     assert [result.status for result in results] == [200, 200]
 
@@ -233,7 +236,7 @@ def test_an_idle_connection_is_closed_after_a_moment(monkeypatch):
             return await asyncio.to_thread(is_closed.wait, 5)
 
     with server(script) as port:
-        assert asyncio.run(run(local(port)))
+        assert run_loop(run(local(port)))
 
 
 def test_an_ipv6_address_stands_in_brackets():
@@ -263,7 +266,7 @@ def test_calls_to_a_trusted_host_are_bounded(http_sink, monkeypatch):
                 http_sink.release()
             return await asyncio.gather(*calls)
 
-    results = asyncio.run(run())
+    results = run_loop(run())
 
     assert {result.status for result in results} == {200}
     assert http_sink.connections == 2

@@ -1,0 +1,260 @@
+"""What the form of a job offers to choose from, read with the repository's token; three seconds at most.
+
+A workflow's own `inputs` are read out of its file (docs.github.com, workflow syntax:
+`on.workflow_dispatch.inputs`), whoever wrote it: bounded in size, and only what has the expected shape.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote
+
+import yaml
+from django.conf import settings
+
+from cronsched.core.crypto import SecretUnreadable
+from jobs.engine import config as engine_config
+from jobs.engine.follow.reading import fault_of
+from jobs.engine.github_tokens import Credential, TokenBook
+from jobs.engine.transports.github import choose_ref, input_text, merge_inputs
+from jobs.models import Job
+from jobs.services import fields
+from jobs.services.fields import Refused
+from jobs.services.github_api import RAW, Asker, Unavailable, ask
+
+WITHIN_S: Final = 3.0
+_PER_PAGE: Final = 100
+_FILE_MAX: Final = 512 * 1024
+_TEXT_MAX: Final = 500
+_TYPES: Final = frozenset({"string", "boolean", "choice", "number", "environment"})
+_TRUTHS: Final = frozenset({"true", "false"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkflowInput:
+    """One input as the file declares it; `default` is text, as GitHub hands it over. None: there is none."""
+
+    name: str
+    type: str = "string"
+    description: str = ""
+    is_required: bool = False
+    default: str | None = None
+    options: tuple[str, ...] = ()
+
+    def fault(self, value: Any) -> str:
+        """What is wrong with a value that a job gives it; "" where it fits. No value is the default's."""
+        text = "" if value is None else input_text(value)
+        if text == "":
+            has_none = self.is_required and not self.default
+            return f'The workflow requires the input "{self.name}".' if has_none else ""
+        if self.type == "boolean" and text not in _TRUTHS:
+            return f'The input "{self.name}" is a boolean: write true or false.'
+        if self.type == "number" and not _is_number(text):
+            return f'The input "{self.name}" is a number.'
+        if self.type == "choice" and text not in self.options:
+            return f'The input "{self.name}" must be one of: {", ".join(self.options)}.'
+        return ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dispatchable:
+    """What a workflow file says of being dispatched."""
+
+    inputs: tuple[WorkflowInput, ...] = ()
+    has_trigger: bool = True
+
+
+# ---- lists ------------------------------------------------------------------------------------
+
+
+def list_repositories(owner: str) -> list[str]:
+    """Names of the owner's repositories that the token sees, newest pushes first. Raises Unavailable."""
+    owner = _clean("github_owner", owner or settings.GITHUB_DEFAULT_OWNER)
+
+    async def work(asker: Asker) -> list[str]:
+        path = "installation/repositories" if asker.permissions is not None else "user/repos"
+        said = await _json(asker, f"{path}?per_page={_PER_PAGE}&sort=pushed")
+        rows = said.get("repositories") if isinstance(said, dict) else said
+        return [row["name"] for row in _rows(rows, "name") if _owner_of(row) == owner.casefold()]
+
+    return ask(_credential(owner, ""), work, timeout_s=WITHIN_S)
+
+
+def list_workflows(owner: str, repo: str) -> list[str]:
+    """File names of the repository's active workflows. Raises Unavailable."""
+    owner, repo = _repository(owner, repo)
+
+    async def work(asker: Asker) -> list[str]:
+        said = await _json(asker, f"{_path(owner, repo)}/actions/workflows?per_page={_PER_PAGE}")
+        rows = _rows(said.get("workflows") if isinstance(said, dict) else None, "path")
+        names = [row["path"].rpartition("/")[2] for row in rows if row.get("state", "active") == "active"]
+        return sorted(name for name in names if name.endswith((".yml", ".yaml")))
+
+    return ask(_credential(owner, repo), work, timeout_s=WITHIN_S)
+
+
+def list_branches(owner: str, repo: str) -> list[str]:
+    """Raises Unavailable."""
+    owner, repo = _repository(owner, repo)
+
+    async def work(asker: Asker) -> list[str]:
+        said = await _json(asker, f"{_path(owner, repo)}/branches?per_page={_PER_PAGE}")
+        return [row["name"] for row in _rows(said, "name")]
+
+    return ask(_credential(owner, repo), work, timeout_s=WITHIN_S)
+
+
+def read_workflow(owner: str, repo: str, workflow: str, ref: str) -> Dispatchable:
+    """What the file on that branch says. Raises Unavailable."""
+    owner, repo = _repository(owner, repo)
+    workflow = _clean("github_workflow_name", workflow)
+
+    async def work(asker: Asker) -> Dispatchable:
+        path = f"{_path(owner, repo)}/contents/.github/workflows/{quote(workflow, safe='')}"
+        answer = await asker.get(f"{path}?ref={quote(ref, safe='')}", accept=RAW)
+        if fault := fault_of(answer):
+            raise Unavailable(fault)
+        return parse_workflow(answer.body)
+
+    return ask(_credential(owner, repo), work, timeout_s=WITHIN_S)
+
+
+# ---- a job against its workflow ---------------------------------------------------------------
+
+
+def check_inputs(job: Job) -> list[str]:
+    """What GitHub would refuse of this job's inputs, as its workflow is now. Raises Unavailable."""
+    owner = job.github_owner or settings.GITHUB_DEFAULT_OWNER
+    ref = choose_ref(None, job.metadata or {}, settings.GITHUB_DEFAULT_REF)
+    found = read_workflow(owner, job.github_repo, job.github_workflow_name, ref)
+    if not found.has_trigger:
+        return [
+            f"{job.github_workflow_name} has no workflow_dispatch trigger: GitHub will refuse to start it."
+        ]
+    given = merge_inputs(job.metadata or {}, None)
+    if job.github_correlation_input:
+        given[job.github_correlation_input] = "id"
+    return input_faults(found.inputs, given)
+
+
+def input_faults(declared: Iterable[WorkflowInput], given: Mapping[str, Any]) -> list[str]:
+    """Inputs that the workflow does not know, that it misses, and values that do not fit."""
+    by_name = {one.name: one for one in declared}
+    unknown = [f'The workflow has no input "{name}".' for name in given if name not in by_name]
+    return unknown + [fault for one in by_name.values() if (fault := one.fault(given.get(one.name)))]
+
+
+def parse_workflow(text: str) -> Dispatchable:
+    """The inputs that a workflow file declares. Raises Unavailable for what is no workflow."""
+    if len(text) > _FILE_MAX:
+        raise Unavailable("The workflow file is too large to be read here.")
+    try:
+        said = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError):
+        raise Unavailable("The workflow file is not valid YAML.") from None
+    if not isinstance(said, dict):
+        raise Unavailable("The file is no workflow.")
+    # YAML 1.1 reads the key `on` as true.
+    return _of_triggers(said.get("on", said.get(True)))
+
+
+def _of_triggers(on: Any) -> Dispatchable:
+    if isinstance(on, str | list):
+        names = [on] if isinstance(on, str) else on
+        return Dispatchable(has_trigger="workflow_dispatch" in names)
+    if not isinstance(on, dict) or "workflow_dispatch" not in on:
+        return Dispatchable(has_trigger=False)
+    trigger = on["workflow_dispatch"]
+    inputs = trigger.get("inputs") if isinstance(trigger, dict) else None
+    found = list(inputs.items())[: fields.INPUTS_MAX] if isinstance(inputs, dict) else []
+    return Dispatchable(inputs=tuple(_input(str(name)[:_TEXT_MAX], spec) for name, spec in found))
+
+
+def _input(name: str, spec: Any) -> WorkflowInput:
+    given = spec if isinstance(spec, dict) else {}
+    kind = given.get("type")
+    options = given.get("options")
+    return WorkflowInput(
+        name=name,
+        type=kind if kind in _TYPES else "string",
+        description=_scalar(given.get("description")) or "",
+        is_required=given.get("required") is True,
+        default=_scalar(given.get("default")),
+        options=tuple(
+            text
+            for one in (options if isinstance(options, list) else [])
+            if (text := _scalar(one)) is not None
+        ),
+    )
+
+
+def _scalar(value: Any) -> str | None:
+    """A text, number or truth as GitHub hands it over; None for all else: an alias may hide a mountain."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)[:_TEXT_MAX] if isinstance(value, str | int | float) else None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+# ---- asking -----------------------------------------------------------------------------------
+
+
+def _credential(owner: str, repo: str) -> Credential:
+    try:
+        return TokenBook(engine_config.from_settings()).find(owner, repo)
+    except SecretUnreadable as error:
+        raise Unavailable(str(error)) from None
+
+
+def _repository(owner: str, repo: str) -> tuple[str, str]:
+    """Both names, of which the second may hold the first."""
+    before, name = fields.split_repository(repo.strip())
+    owner = before or owner or settings.GITHUB_DEFAULT_OWNER
+    return _clean("github_owner", owner), _clean("github_repo", name)
+
+
+def _clean(field: str, value: str) -> str:
+    check = fields.check_workflow if field == "github_workflow_name" else fields.check_github_name
+    try:
+        text = fields.shape_text(field, value)
+        check(field, text)
+    except Refused as refusal:
+        raise Unavailable(str(refusal)) from None
+    if not text:
+        raise Unavailable(f"{field} is required.")
+    return text
+
+
+def _path(owner: str, repo: str) -> str:
+    return f"repos/{quote(owner, safe='')}/{quote(repo, safe='')}"
+
+
+async def _json(asker: Asker, path: str) -> Any:
+    answer = await asker.get(path)
+    if fault := fault_of(answer):
+        raise Unavailable(fault)
+    try:
+        return json.loads(answer.body)
+    except (ValueError, RecursionError):
+        raise Unavailable("GitHub's answer could not be read.") from None
+
+
+def _rows(value: Any, key: str) -> list[dict[str, Any]]:
+    rows = value if isinstance(value, list) else []
+    return [row for row in rows if isinstance(row, dict) and isinstance(row.get(key), str)]
+
+
+def _owner_of(row: Mapping[str, Any]) -> str:
+    owner = row.get("owner")
+    login = owner.get("login") if isinstance(owner, dict) else ""
+    return str(login).casefold()
