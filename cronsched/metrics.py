@@ -127,7 +127,7 @@ class InstallationCollector:
         waiting = _labelled("messages_waiting", "Messages in the outbox.", "channel")
         age = _labelled("messages_age_seconds", "Age of the oldest of them.", "channel")
         rows = Message.objects.filter(state__in=OPEN).order_by().values_list("channel")
-        for channel, count, first in rows.annotate(Count("pk"), Min("created_at")):
+        for channel, count, first in rows.annotate(Count("pk"), Min("queued_at")):
             waiting.add_metric([channel], count)
             age.add_metric([channel], self._age_s(first))
         yield from (waiting, age)

@@ -1,4 +1,4 @@
-"""Does the last release still work on this version's schema? `make check-upgrade`, or `FROM=commit` before a tag.
+"""Does the last release still work on this schema? `make check-upgrade`, `FROM=commit` before a first tag.
 
 An upgrade without downtime migrates first, and replaces the processes one by one: for a while old code
 writes into the new schema. So the earlier version is checked out beside this one, a database is made

@@ -41,7 +41,7 @@ def test_the_installation_in_figures(client):
     ExecutionFactory(job=job, started_at=now - timedelta(minutes=1))
     Message.objects.create(
         channel="email", event="run_failed", recipient="a@example.com", next_attempt_at=now,
-        created_at=now - timedelta(minutes=3), message_id="m1",
+        created_at=now, queued_at=now - timedelta(minutes=3), message_id="m1",
     )  # fmt: skip
 
     figures = scraped(client)

@@ -56,7 +56,7 @@ OBJECTS: dict[str, Callable[[User], models.Model]] = {
     "notifications.SlackSettings": lambda owner: made(SlackSettings),
     "notifications.Message": lambda owner: mailed(owner),
     "notifications.EmailOptOut": lambda owner: made(
-        EmailOptOut, address_key="a@example.com", topic="daily_digest", created_at=NOON
+        EmailOptOut, address_key="ops@example.com", topic="email_on_job_failure", created_at=NOON
     ),
 }
 
