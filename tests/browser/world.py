@@ -10,7 +10,7 @@ from django_apscheduler.models import DjangoJob, DjangoJobExecution
 from accounts.models import LoginFailure, User
 from jobs.choices import PausedReason
 from jobs.engine.tell import tell_finished
-from jobs.models import ChoreState, Job, SchedulerLease
+from jobs.models import ChoreState, GitHubToken, Job, SchedulerLease
 from jobs.tests.factories import ExecutionFactory, JobFactory
 from notifications.models import EmailOptOut, Message, SlackSettings
 from notifications.services.preferences import get_preferences
@@ -58,5 +58,13 @@ def _schedule(now: datetime) -> None:
     chore = DjangoJob.objects.create(id="prune", next_run_time=now, job_state=b"")
     DjangoJobExecution.objects.create(
         job=chore, status=DjangoJobExecution.ERROR, run_time=now, exception="boom", traceback="line\n" * 3
+    )
+    GitHubToken.objects.create(
+        owner="acme",
+        repo="a_repository_whose_name_has_no_end_" + "x" * 40,
+        scope_key="acme/a_repository",
+        check_result="ok: Metadata: read\nMISSING: Actions: write (403 Forbidden; it needs actions=write)",
+        created_at=now,
+        updated_at=now,
     )
     LoginFailure.objects.create(key="address:192.0.2.1", count=3, resets_at=now + timedelta(minutes=5))
