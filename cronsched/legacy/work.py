@@ -51,7 +51,7 @@ _GROUPS: Final = {
 
 def bring_jobs(run: Import) -> None:
     step = _Jobs(run)
-    for batch in run.batches(run.rows(TABLE)):
+    for batch in run.batches(run.rows_oldest_first(TABLE)):
         step.take(batch)
 
 
