@@ -36,7 +36,6 @@ def populate(owner: User) -> None:
     for hours, traits in enumerate(({"running": True}, {"queued": True}, {"failed": True}, {})):
         ExecutionFactory(job=job, scheduled_for=now - timedelta(hours=hours), output=EVIL, **traits)
     update_job(job, data={"alert_after": 2}, by=owner, now=now, via="admin")
-    GitHubToken.objects.create(owner="acme", scope_key="acme/", created_at=now, updated_at=now)
     ApiKey.objects.create(owner=owner, name="reporting", prefix="cs_1", secret_hash="x", created_at=now)
     _tell(job, owner, now)
     _schedule(now)
