@@ -1,9 +1,9 @@
 """After a database was restored from a backup: what happened since the backup, nobody knows.
 
 Slots that came due since then may have been sent, and their rows are lost; runs that were queued or under
-way in the backup may have ended. A scheduler that starts on such a database would send again what it takes for
-due: slots within the misfire grace, jobs that catch up, queued runs. So before one starts, all of that is
-ended here, with a row that says so.
+way in the backup may have ended. A scheduler that starts on such a database would send again what it
+takes for due: slots within the misfire grace, jobs that catch up, queued runs. So before one starts, all
+of that is ended here, with a row that says so.
 """
 
 from __future__ import annotations
