@@ -29,6 +29,8 @@ _CONFLICT_CODES = {1213, 1205, "40001", "40P01"}
 _CONTENT_CODES = {1366, 3819, 4025}
 # PostgreSQL has ended a transaction that stood still, or that took too long: an InternalError there.
 _IDLE_CODES = {"25P03", "25P04"}
+# And what MySQL says of a connection that was there a moment ago.
+_LOST_CODES = {*_IDLE_CODES, 1927, 2006, 2013, 4031}
 
 
 # What makes a server end a connection that stands still in a transaction, and so let go of its locks.
@@ -108,6 +110,14 @@ def is_silence(error: Exception) -> bool:
     if isinstance(error, OperationalError):
         return _code(error) not in _CONTENT_CODES and "Could not decode" not in str(error)
     return isinstance(error, InterfaceError) or _code(error) in _IDLE_CODES
+
+
+def is_cut_short(error: Exception) -> bool:
+    """Whether the server has ended the transaction, and lives: it stood still for too long, say.
+
+    A machine that is out of breath stands still too: done again as it was, it would be cut short again.
+    """
+    return isinstance(error, DatabaseError) and _code(error) in _LOST_CODES and is_answering()
 
 
 def _code(error: Exception) -> Any:

@@ -47,16 +47,18 @@ STANDBY_KEPT_S = 3600.0
 # What giving the lease up may take.
 STOP_MOST_S = 5.0
 # Of the lease's length: how long a transaction may stand still before the server ends it.
-IDLE_SHARE = 0.5
+IDLE_SHARE = 0.8
+IDLE_LEAST_S = 2
 
 
 def idle_limit_s(ttl_s: float) -> int:
     """How long, in whole seconds, a transaction of the engine may stand still.
 
-    A leader that is frozen in one holds the lease's row; its locks are gone before the lease runs out,
-    so that its successor need not wait for it to wake up.
+    A leader that is frozen in one holds the lease's row; its locks are gone before the lease runs out
+    (its last renewal is a fifth of it old at most), so that its successor need not wait for it to wake
+    up. No sooner, for a machine that is out of breath stands still too.
     """
-    return max(1, int(ttl_s * IDLE_SHARE))
+    return max(IDLE_LEAST_S, int(ttl_s * IDLE_SHARE))
 
 
 class LeaseLost(Exception):

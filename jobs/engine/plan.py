@@ -21,12 +21,18 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain, repeat
 from uuid import UUID
 
 from django.db import DatabaseError, transaction
 
-from cronsched.core.db import is_answering, is_conflict, locked, locked_skipping, retry_conflicts
+from cronsched.core.db import (
+    is_answering,
+    is_conflict,
+    is_cut_short,
+    locked,
+    locked_skipping,
+    retry_conflicts,
+)
 from jobs.choices import Status
 from jobs.engine import metrics, slots
 from jobs.engine.backoff import Backoff
@@ -44,6 +50,8 @@ logger = logging.getLogger(__name__)
 BATCH = 500
 # The first batch of a tick is small: where many are due, the first request leaves the sooner.
 FIRST_BATCH = 50
+# What a batch is divided by when the server has ended its transaction.
+SHORTER = 8
 PLAN_FIELDS = (
     "id", "name", "cron_expression", "timezone", "end_date", "is_active", "next_run_at", "planned_schedule",
     "schedule_version", "target_url", "github_owner", "github_repo", "github_workflow_name", "catch_up",
@@ -91,13 +99,18 @@ def plan_due(
     """
     backoff = Backoff() if backoff is None else backoff
     waiting = backoff.held(now)
-    for size in chain([min(FIRST_BATCH, batch)], repeat(batch)):
+    size = min(FIRST_BATCH, batch)
+    while True:
         try:
             with metrics.DATABASE.labels("plan").time():
                 planned = plan_batch(now=now, term=term, config=config, size=size, waiting=waiting)
         except LeaseLost:
             raise
         except Exception as error:
+            if is_cut_short(error) and size > 1:
+                size = batch = max(1, size // SHORTER)
+                logger.warning("plan: a batch was too long for the server, shorter ones follow size=%d", size)
+                continue
             if _says_nothing_of_jobs(error):
                 raise
             # One row may be the cause: each job alone, so that it stops no other.
@@ -109,6 +122,7 @@ def plan_due(
             yield planned
         if planned.due < size:
             return
+        size = batch
 
 
 def plan_one_by_one(

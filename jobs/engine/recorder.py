@@ -17,7 +17,7 @@ from datetime import datetime
 
 from django.db import close_old_connections, connection
 
-from cronsched.core.db import is_silence
+from cronsched.core.db import is_cut_short, is_silence
 from jobs.engine import metrics
 from jobs.engine.messages import DeliveryResult, Outcome, Reason
 from jobs.engine.record import BATCH, record
@@ -113,6 +113,10 @@ class Recorder:
                 self._ended += 1
                 if not is_silence(error):
                     self._record_refused(batch)
+                elif len(batch) > 1 and is_cut_short(error):
+                    half = len(batch) // 2
+                    self._record_for_sure(batch[:half])
+                    self._record_for_sure(batch[half:])
                 elif self._wait(pause_s, len(batch), error):
                     pause_s = min(pause_s * 2, RETRY_MOST_S)
                     continue

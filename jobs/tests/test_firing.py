@@ -323,6 +323,33 @@ def test_a_database_that_falls_silent_while_a_batch_is_written_one_by_one_loses_
     assert calls == [2, 1, 1, 1, 1]
 
 
+def test_a_batch_that_is_too_long_for_the_server_is_recorded_in_parts(result_of, monkeypatch):
+    rows = [
+        ExecutionFactory(running=True, claim_token=f"0b8c8a3e-4f0e-4f0e-8f0e-00000000000{n}")
+        for n in range(1, 6)
+    ]
+    for row in rows:
+        row.refresh_from_db()
+    real, sizes = recorder_module.record, []
+
+    def cut_short(results, *, now):
+        sizes.append(len(results))
+        connections["default"].ensure_connection()
+        if len(results) > 2:
+            raise silence(is_idle=True)
+        return real(results, now=now)
+
+    monkeypatch.setattr(recorder_module, "record", cut_short)
+    recorder = Recorder(clock=lambda: NOON)
+    for row in rows:
+        recorder.put(result_of(row, now=NOON))
+    recorder.start()
+    recorder.stop(10)
+
+    assert sizes == [5, 2, 3, 1, 2]
+    assert JobExecution.objects.filter(status="success").count() == 5
+
+
 def silence(*, is_idle: bool) -> Exception:
     if not is_idle:
         return OperationalError(2006, "Server has gone away")

@@ -232,6 +232,24 @@ def test_a_database_that_refuses_for_reasons_of_its_own_switches_no_job_off(
     assert slots_of(other) == ([] if raised else [(NOON, "queued")])
 
 
+def test_a_batch_that_is_too_long_for_the_server_is_made_shorter(term, engine_config, monkeypatch):
+    """A machine out of breath stands still within its transactions, and the server ends them."""
+    JobFactory.create_batch(20)
+    real, sizes = plan.plan_batch, []
+
+    def cut_short(*, size, **options):
+        sizes.append(size)
+        if size > 10:
+            raise OperationalError(2006, "Server has gone away")
+        return real(size=size, **options)
+
+    monkeypatch.setattr(plan, "plan_batch", cut_short)
+    planned = list(plan_due(now=NOON, term=term, config=engine_config))
+
+    assert sum(one.queued for one in planned) == 20
+    assert sizes == [50, 6, 6, 6, 6]
+
+
 def test_a_superseded_leader_plans_nothing(term, engine_config):
     job = JobFactory()
     SchedulerLease.objects.update(holder="another", term=99)

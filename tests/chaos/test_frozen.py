@@ -96,9 +96,9 @@ def test_a_frozen_file_is_free_as_soon_as_its_writer_is_gone(schedulers: Schedul
     """What an operator of SQLite does about it: end the process that stands still."""
     if connection.vendor != "sqlite":
         pytest.skip("a server ends such a transaction by itself")
-    jobs = make_jobs([http_sink.url(f"/slot/{n}") for n in range(5)], [in_seconds(12)] * 5)
     leader, standby = freezing_in(schedulers, *PLANNING), schedulers.start()
     wait_until(standby.has_started, START_S, schedulers.logs)
+    jobs = make_jobs([http_sink.url(f"/slot/{n}") for n in range(5)], [in_seconds(1)] * 5)
     wait_until(lambda: is_frozen(leader), 30, schedulers.logs)
 
     leader.kill()

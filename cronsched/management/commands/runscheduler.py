@@ -63,7 +63,8 @@ class Command(ProductCommand):
             logger.warning(line)
         # Blocked before the first thread starts, which inherits that: this thread alone takes signals.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-        engine = make_engine()
+        chores = ChoreScheduler()
+        engine = make_engine(chores)
         serve_metrics()
         senders = Senders(is_leading=lambda: engine.keeper.trusted_term() is not None)
         collect_rarely()
@@ -73,6 +74,8 @@ class Command(ProductCommand):
         fault = wait_for_the_end(engine)
         senders.stop(SENDERS_STOP_S)
         engine.stop(options["drain"])
+        # Left alone, its loop would hand chores to threads that have gone, and log an error for each.
+        chores.stop(wait_s=LEAVE_S)
         logger.info("scheduler stopped holder=%s", engine.keeper.holder)
         leave(1 if fault else 0)
 
@@ -135,10 +138,9 @@ def make_offers(config: EngineConfig) -> Offers:
     return Offers(publish, grace_s=config.grace_s)
 
 
-def make_engine() -> Engine:
-    """The engine as the settings describe it, with its chores."""
+def make_engine(chores: ChoreScheduler) -> Engine:
+    """The engine as the settings describe it; it starts the chores when it leads."""
     limit_idle_transactions(idle_limit_s(settings.SCHEDULER_LOCK_STALE_SECONDS))
-    chores = ChoreScheduler()
     config = from_settings()
     engine = Engine(
         config,
