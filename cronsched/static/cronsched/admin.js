@@ -33,7 +33,7 @@ document.addEventListener("DOMContentLoaded", () => {
   makeReachable(document);
 });
 // Select2 puts elements of its own in the place of a list, without the list's name.
-window.addEventListener("load", () => {
+function nameLists() {
   for (const list of document.querySelectorAll("select.select2-hidden-accessible")) {
     const name = list.labels?.[0]?.textContent.replace("*", "").trim() || list.title;
     const shown = list.nextElementSibling?.querySelectorAll(".select2-selection, .select2-selection__rendered") ?? [];
@@ -42,6 +42,11 @@ window.addEventListener("load", () => {
       one.setAttribute("aria-label", one.matches(".select2-selection__rendered") ? one.textContent.trim() || name : name);
     }
   }
+}
+// It comes at a time of its own, and anew when its value changes.
+document.addEventListener("DOMContentLoaded", () => {
+  if (!document.querySelector("select.admin-autocomplete")) return;
+  new MutationObserver(nameLists).observe(document.body, { childList: true, subtree: true });
 });
 document.addEventListener("focusin", (event) => {
   if (!event.target.matches?.(".select2-search__field:not([aria-label])")) return;
