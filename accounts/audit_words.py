@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from accounts.choices import AuditAction
 from accounts.models import AuditEntry
 from cronsched.core.masking import CHANGED, SET
 
@@ -65,12 +66,14 @@ LABELS: Final = {
     "daily_digest": gettext_lazy("daily digest"),
     "weekly_report": gettext_lazy("weekly report"),
 }
+# What says nothing in a list of fields that all began, or ended, together.
+_ONE_SIDE: Final = {AuditAction.CREATED.value: "old", AuditAction.DELETED.value: "new"}
 _MARKS: Final = {SET: gettext_lazy("(set)"), CHANGED: gettext_lazy("(changed)")}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Line:
-    """One field, from what to what."""
+    """One field, from what to what; of an object that came or went, one side is empty."""
 
     field: str
     label: str
@@ -82,7 +85,9 @@ def lines_of(entry: AuditEntry) -> list[Line]:
     """The fields of one entry, in the order of the forms; of metadata each key that differs."""
     order = {field: number for number, field in enumerate(LABELS)}
     fields = sorted(entry.changes, key=lambda field: order.get(field, len(order)))
-    return [line for field in fields for line in field_lines(field, *entry.changes[field])]
+    lines = [line for field in fields for line in field_lines(field, *entry.changes[field])]
+    side = _ONE_SIDE.get(entry.action)
+    return [replace(line, **{side: ""}) for line in lines] if side else lines
 
 
 def field_lines(field: str, old: Any, new: Any) -> Iterator[Line]:

@@ -167,7 +167,7 @@ DEFAULT_ADMIN_PASSWORD = env.text("DEFAULT_ADMIN_PASSWORD")
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.tokens.BearerAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["cronsched.core.api.renderers.FastJSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["cronsched.core.api.parsers.JsonObjectParser"],
     "EXCEPTION_HANDLER": "cronsched.core.api.exceptions.handle_exception",
     "DEFAULT_SCHEMA_CLASS": "cronsched.core.api.schema.ContractSchema",

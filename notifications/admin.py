@@ -276,24 +276,18 @@ class SlackSettingsAdmin(AdminsOnly, OneRowAdmin, ServiceAdmin):
     form = SlackForm
     fields = ("is_enabled", "webhook_url", "channel")
     change_form_outer_after_template = "admin/_object_changes.html"
+    audit_kind = AuditKind.SLACK.value
     change_form_outer_before_template = "admin/notifications/slack_toolbar.html"
 
     def row_for(self, request: HttpRequest) -> SlackSettings:
         return get_slack_settings()
-
-    def render_change_form(
-        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
-    ) -> HttpResponse:
-        return super().render_change_form(
-            request, {**context, "audit_kind": AuditKind.SLACK.value}, *args, **kwargs
-        )
 
     def update(self, request: HttpRequest, obj: Any, data: dict[str, Any]) -> SlackSettings:
         return update_slack_settings(data=data, by=request.user, now=clock.now(), via="admin")
 
     def get_urls(self) -> list[Any]:
         name = "notifications_slacksettings_test"
-        view = require_POST(self.admin_site.admin_view(self.test_view))
+        view = self.admin_site.admin_view(require_POST(self.test_view))
         return [path("test/", view, name=name), *super().get_urls()]
 
     def test_view(self, request: HttpRequest) -> HttpResponse:

@@ -36,7 +36,6 @@ class TaxonAdmin(ServiceAdmin):
     readonly_fields = ("slug", "jobs_link", "created", "updated")
     change_form_outer_before_template = "admin/taxonomy/followers.html"
     change_form_outer_after_template = "admin/_object_changes.html"
-    audit_kind = ""
     # The query parameter by which the list of jobs shows those of one row.
     jobs_parameter = ""
 

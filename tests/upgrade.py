@@ -1,4 +1,4 @@
-"""Does the last release still work on this schema? `make check-upgrade`, with `FROM=commit` before a tag.
+"""Does the last release still work on this schema? `make check-upgrade`, `FROM=commit` before a first tag.
 
 An upgrade without downtime migrates first, and replaces the processes one by one: for a while old code
 writes into the new schema. So the earlier version is checked out beside this one, a database is made
@@ -28,7 +28,7 @@ def main() -> int:
     options = parser.parse_args()
     ref = options.ref or last_tag()
     if not ref:
-        print("There is no release yet (no tag): name a commit, make check-upgrade FROM=<commit>.")  # noqa: T201
+        print("There is no release yet (no tag): name a commit, make check-upgrade FROM=<commit>.")
         return 1
     with (
         tempfile.TemporaryDirectory(prefix="cronsched-upgrade-") as folder,
@@ -37,7 +37,7 @@ def main() -> int:
         database = Path(folder) / "db" / "new.sqlite3"
         environ = {**os.environ, "TEST_DATABASE_URL": f"sqlite:///{database}", "REQUIRE_SERVICES": "0"}
         environ["DJANGO_SETTINGS_MODULE"] = "cronsched.testing.settings"
-        print(f"{ref}: its tests on the schema of {head()}", flush=True)  # noqa: T201
+        print(f"{ref}: its tests on the schema of {head()}", flush=True)
         # The name that the tests' settings give a test's database.
         made = {**environ, "UPGRADE_DATABASE": str(database.with_name(f"test_{database.name}"))}
         run([sys.executable, "-c", _MIGRATE], ROOT, made)

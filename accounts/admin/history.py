@@ -75,7 +75,7 @@ class ObjectFilter(SimpleListFilter):
 
 @admin.register(AuditEntry)
 class AuditAdmin(CsvExport, ReadOnlyAdmin):
-    list_display = ("when", "who", "way", "kind_label", "object_link", "action_label", "summary")
+    list_display = ("when", "who_and_way", "what", "action_label", "summary")
     list_display_links = ("when",)
     list_filter = (
         ("kind", ChoicesDropdownFilter),
@@ -119,6 +119,14 @@ class AuditAdmin(CsvExport, ReadOnlyAdmin):
     @display(description=_("by way of"))
     def way(self, obj: AuditEntry) -> str:
         return str(obj.get_via_display())
+
+    @display(description=_("who"))
+    def who_and_way(self, obj: AuditEntry) -> str:
+        return format_html('{}<span class="cd-sub">{}</span>', obj.actor_name, obj.get_via_display())
+
+    @display(description=_("what"))
+    def what(self, obj: AuditEntry) -> str:
+        return format_html('{}<span class="cd-sub">{}</span>', self.object_link(obj), obj.get_kind_display())
 
     @display(description=_("kind"))
     def kind_label(self, obj: AuditEntry) -> str:

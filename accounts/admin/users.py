@@ -59,6 +59,7 @@ class UserAdmin(ServiceAdmin):
     )
     change_form_outer_before_template = "admin/accounts/jobs_of.html"
     change_form_outer_after_template = "admin/_object_changes.html"
+    audit_kind = AuditKind.USER.value
     own_fieldsets = ((None, {"fields": ("username", "email", "role_label", "created")}),)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
@@ -77,7 +78,7 @@ class UserAdmin(ServiceAdmin):
     ) -> HttpResponse:
         user = context.get("original")
         if user is not None and is_admin(request.user):
-            context |= {"audit_kind": AuditKind.USER.value, **_jobs_of(user)}
+            context |= {"jobs_count": user.jobs.count(), "jobs_url": _jobs_url(user)}
         return super().render_change_form(request, context, *args, **kwargs)
 
     def get_deleted_objects(
@@ -170,10 +171,6 @@ class UserAdmin(ServiceAdmin):
 
 def _jobs_url(user: User) -> str:
     return f"{reverse('admin:jobs_job_changelist')}?owner={user.pk}"
-
-
-def _jobs_of(user: User) -> dict[str, Any]:
-    return {"jobs_count": user.jobs.count(), "jobs_url": _jobs_url(user)}
 
 
 def _name_with_jobs(user: User) -> str:

@@ -115,3 +115,33 @@ def test_the_export_holds_a_harmless_row_for_each_field(admin_site, an_admin):
 
 def test_unreadable_filters_of_an_export_are_refused(admin_site):
     assert admin_site.open("accounts_auditentry_export", at_from_0="never").status_code == 400
+
+
+def test_the_history_of_a_row_is_the_history_of_changes(admin_site, user_site, an_admin):
+    answer = admin_site.open("accounts_user_history", an_admin.pk)
+    assert answer.headers["Location"].endswith(f"/accounts/auditentry/?kind__exact=user&of={an_admin.pk}")
+
+    own = user_site.user.pk
+    assert user_site.open("accounts_user_history", own).headers["Location"].endswith(f"/{own}/change/")
+    assert user_site.open("accounts_user_history", an_admin.pk).status_code in {302, 403}
+
+
+def test_what_came_or_went_shows_one_side(admin_site):
+    record_all(
+        [
+            Change(
+                kind=AuditKind.TEAM,
+                object_id=uuid7(),
+                name="New",
+                action="created",
+                changes={"name": (None, "X")},
+            )
+        ],
+        by=None,
+        now=clock.now(),
+        via="api",
+    )
+
+    text = admin_site.open(LIST).content.decode()
+    assert "<ins>X</ins>" in text
+    assert "<del>" not in text

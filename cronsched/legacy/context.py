@@ -67,6 +67,11 @@ class Import:
                     yield row
             self.progress(table, len(page), total)
 
+    def rows_oldest_first(self, table: str) -> Iterator[Row]:
+        """As `rows`: of two that cannot both be here, the one that came first is taken."""
+        now = self.options.now
+        yield from sorted(self.rows(table), key=lambda row: times(row, now)[0])
+
     def left_out(self, table: str, row: Row, group: str, detail: str = "") -> None:
         self.find(table, row, Kind.LEFT_OUT, group, detail)
 

@@ -39,7 +39,7 @@ _UNUSABLE: Final = "!"
 def bring_users(run: Import) -> None:
     here = {user.pk: user for user in User.objects.all()}
     step = _People(run, here)
-    for batch in run.batches(run.rows(TABLE)):
+    for batch in run.batches(run.rows_oldest_first(TABLE)):
         step.take(batch)
 
 

@@ -40,7 +40,7 @@ class _Taxa:
         self.found.update(self.slugs)
 
     def bring(self) -> None:
-        for batch in self.run.batches(self.run.rows(self.table)):
+        for batch in self.run.batches(self.run.rows_oldest_first(self.table)):
             for row in batch:
                 self._one(row)
 

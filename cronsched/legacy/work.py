@@ -36,7 +36,8 @@ _KEPT: Final = frozenset(
     {
         "id", "created_at", "last_execution_at", "last_status", "consecutive_failures", "timezone",
         "catch_up", "timeout_seconds", "max_retries", "signing_secret", "previous_signing_secret",
-        "signing_secret_changed_at", "alert_after",
+        "signing_secret_changed_at", "alert_after", "follow_run", "follow_timeout_minutes",
+        "github_correlation_input",
     }
 )  # fmt: skip
 _GROUPS: Final = {
@@ -50,7 +51,7 @@ _GROUPS: Final = {
 
 def bring_jobs(run: Import) -> None:
     step = _Jobs(run)
-    for batch in run.batches(run.rows(TABLE)):
+    for batch in run.batches(run.rows_oldest_first(TABLE)):
         step.take(batch)
 
 

@@ -99,6 +99,15 @@ def test_a_name_that_differs_in_case_alone_is_left_out_and_told(legacy):
     assert "Exit 1: 2 rows left out" in report
 
 
+def test_of_two_accounts_the_earlier_is_taken(legacy):
+    legacy.add("users", username="Tanaka", created_at="2026-01-16 00:00:00")
+    first = legacy.add("users", username="tanaka", created_at="2025-01-01 00:00:00")
+
+    bring(legacy)
+
+    assert str(User.objects.get().pk) == first
+
+
 def test_an_account_seeded_here_takes_what_was_theirs_there(legacy):
     here = User.objects.create(username="admin", email="admin@example.com", role="admin", password="!")
     there = legacy.add("users", username="admin", email="admin@example.com", role="admin")

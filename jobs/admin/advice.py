@@ -95,10 +95,20 @@ _REASONS: Final[Mapping[str, Text]] = {
 }
 
 
+# GitHub had taken the dispatch: it was the run that took too long.
+_TAKEN: Final = frozenset({200, 204})
+_NOT_ENDED: Final = _(
+    "The workflow is still at work, or GitHub could not be asked: look there. Raise the job's longest wait "
+    "if it always takes so long."
+)
+
+
 def advice(run: JobExecution) -> Text:
     """The next step, in a sentence or two; "" for a run that went well or is under way."""
     if run.status not in {Status.FAILED, Status.MISSED}:
         return ""
+    if run.reason == Reason.TIMEOUT and run.response_status in _TAKEN:
+        return _NOT_ENDED
     if run.reason == Reason.HTTP_STATUS or (not run.reason and run.response_status):
         return _of_status(run)
     return _REASONS.get(run.reason, "")

@@ -50,7 +50,6 @@ class ExecutionAdmin(ReadOnlyAdmin):
         "team",
         "status_label",
         "trigger_label",
-        "response_status",
         "took",
         "error_start",
     )
@@ -130,7 +129,11 @@ class ExecutionAdmin(ReadOnlyAdmin):
 
     @display(description=_("status"))
     def status_label(self, obj: JobExecution) -> str:
-        return badge(obj.status, obj.get_status_display())
+        """The status, and below it what the endpoint answered."""
+        label = badge(obj.status, obj.get_status_display())
+        if obj.response_status is None:
+            return label
+        return format_html('{}<span class="cd-sub">HTTP {}</span>', label, obj.response_status)
 
     @display(description=_("trigger"))
     def trigger_label(self, obj: JobExecution) -> str:
@@ -171,7 +174,7 @@ class ExecutionAdmin(ReadOnlyAdmin):
     # ---- running again ---------------------------------------------------------------------------
 
     def get_urls(self) -> list[Any]:
-        view = require_POST(self.admin_site.admin_view(self.run_again_view))
+        view = self.admin_site.admin_view(require_POST(self.run_again_view))
         route = path("<uuid:object_id>/run-again/", view, name="jobs_jobexecution_run_again")
         return [route, *super().get_urls()]
 

@@ -18,6 +18,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 
 from accounts.admin import actor
+from accounts.choices import AuditKind
 from accounts.roles import is_admin, may_change_job, may_create_jobs
 from cronsched.core import clock
 from cronsched.core.admin import ServiceAdmin
@@ -55,6 +56,7 @@ class JobAdmin(UploadMixin, RestoreMixin, JobColumns, JobActions, ServiceAdmin):
     form = JobForm
     formfield_overrides = {**ServiceAdmin.formfield_overrides, DateField: {"widget": DateWidget}}
     change_form_outer_before_template = "admin/jobs/job_toolbar.html"
+    audit_kind = AuditKind.JOB.value
 
     what = (_("What"), {"fields": ("name", ("category", "pic_team"), "created_by", "is_active")})
     when = (

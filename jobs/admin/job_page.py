@@ -47,7 +47,8 @@ def page_context(request: HttpRequest, job: Job) -> dict[str, Any]:
         "metadata": pretty(job.metadata) if job.metadata else "",
         "may_change": may_change_job(request.user, created_by_id=job.created_by_id),
         "links": _links(job),
-        "days_left": (job.end_date - timezone.localtime(now).date()).days if job.end_date else None,
+        # End dates are days of the scheduler's zone, whatever the viewer's is.
+        "days_left": (job.end_date - clock.scheduler_date(now)).days if job.end_date else None,
     }
 
 

@@ -17,7 +17,7 @@ from jobs.admin.advice import advice
 from jobs.audit import metadata_at
 from jobs.choices import IN_FLIGHT, ExecutionType, Status
 from jobs.engine.transports.github import choose_ref, merge_inputs
-from jobs.models import JobExecution
+from jobs.models import GitHubRun, JobExecution
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +27,7 @@ class Fact:
 
 
 def run_page(run: JobExecution, *, now: datetime, may_run: bool) -> dict[str, Any]:
-    """The context of `admin/jobs/run.html`. Four statements at most, whatever the history."""
+    """The context of `admin/jobs/run.html`. Five statements at most, whatever the history."""
     metadata, is_present = metadata_at(run.job, run.started_at)
     earlier, later = neighbours(run)
     return {
@@ -44,9 +44,17 @@ def run_page(run: JobExecution, *, now: datetime, may_run: bool) -> dict[str, An
         "is_in_flight": run.status in IN_FLIGHT,
         "may_run": may_run,
         "job_url": reverse("admin:jobs_job_page", args=[run.job_id]),
+        "github_url": _github_url(run),
         "all_url": f"{reverse('admin:jobs_jobexecution_changelist')}?job__id__exact={run.job_id}",
         "run_again_url": reverse("admin:jobs_jobexecution_run_again", args=[run.pk]),
     }
+
+
+def _github_url(run: JobExecution) -> str:
+    """The workflow run, where it is known; "" for any other."""
+    if run.execution_type != ExecutionType.GITHUB_ACTIONS:
+        return ""
+    return GitHubRun.objects.filter(pk=run.pk).values_list("html_url", flat=True).first() or ""
 
 
 def neighbours(run: JobExecution) -> tuple[JobExecution | None, JobExecution | None]:

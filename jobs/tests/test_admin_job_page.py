@@ -478,3 +478,18 @@ def test_who_may_test_what(admin_site, user_site, viewer_site, http_sink):
     assert viewer_site.send(TRIAL, target_url=http_sink.url("/x")).status_code == 403
 
     assert [call.path for call in http_sink.wait_for(2)] == ["/own", "/other"]
+
+
+@pytest.mark.parametrize(
+    ("end_date", "words"),
+    [
+        (date(2026, 3, 9), "has ended"),
+        (date(2026, 3, 10), "today is the last day"),
+        (date(2026, 3, 11), "1 day left"),
+        (date(2026, 4, 20), "41 days left"),
+    ],
+)
+def test_the_page_counts_the_days_that_are_left_in_the_schedulers_zone(viewer_site, end_date, words):
+    job = JobFactory(end_date=end_date)
+
+    assert words in viewer_site.open(PAGE, job.pk).content.decode()

@@ -68,6 +68,7 @@ def test_a_new_job_is_written_down_with_what_it_begins_with():
         "target_url": "https://hooks.example.com/x?token=[set]",
         "pic_team": "devops",
         "category": "reports",
+        "follow_run": True,
         "end_date": "2030-12-31",
         "metadata": {"api_key": "[set]", "env": "production"},
         "signing_secret": "[set]",

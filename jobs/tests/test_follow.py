@@ -19,7 +19,7 @@ from cronsched.testing.fake_github.server import Grant
 from cronsched.testing.http_sink import Reply
 from jobs.choices import FollowState
 from jobs.engine.config import EngineConfig
-from jobs.engine.follow import judge
+from jobs.engine.follow import follower, judge
 from jobs.engine.follow.follower import Follower
 from jobs.engine.follow.look import FEW
 from jobs.engine.lease import LeaseLost, Term, acquire
@@ -28,6 +28,7 @@ from jobs.engine.record import record
 from jobs.engine.rescue import rescue_stuck
 from jobs.engine.send import SenderConfig
 from jobs.models import GitHubRun, JobExecution, SchedulerLease
+from jobs.services.lifecycle import delete_job
 from jobs.signals import runs_finished
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 
@@ -654,3 +655,30 @@ def test_a_run_with_a_token_of_its_own_is_followed_with_it(following, github):
     following.turn(seconds=5)
 
     assert ended(row).status == "success"
+
+
+# ---- what hangs on it -------------------------------------------------------------------------
+
+
+def test_a_deleted_job_takes_its_followed_runs_along(following, github):
+    row = dispatched(started(github, Plan(working_s=100)))
+
+    delete_job(row.job, by=None, now=NOON)
+    following.turn(seconds=5)
+
+    assert not GitHubRun.objects.exists()
+
+
+def test_a_job_deleted_while_it_is_looked_at_stops_nobody(following, github, monkeypatch):
+    gone = dispatched(started(github, Plan()))
+    kept = dispatched(started(github, Plan()))
+    real = follower.write
+
+    def write(*args: Any, **rest: Any) -> int:
+        delete_job(gone.job, by=None, now=NOON)
+        return real(*args, **rest)
+
+    monkeypatch.setattr(follower, "write", write)
+    following.turn(seconds=5)
+
+    assert ended(kept).status == "success"

@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 from django.test import override_settings
 from django_apscheduler.models import DjangoJob, DjangoJobExecution
 
-from accounts.models import LoginFailure, User
+from accounts.models import ApiKey, LoginFailure, User
 from jobs.choices import PausedReason
 from jobs.engine.tell import tell_finished
-from jobs.models import ChoreState, Job, SchedulerLease
+from jobs.models import ChoreState, GitHubToken, Job, SchedulerLease
+from jobs.services.lifecycle import update_job
 from jobs.tests.factories import ExecutionFactory, JobFactory
 from notifications.models import EmailOptOut, Message, SlackSettings
 from notifications.services.preferences import get_preferences
@@ -34,6 +35,9 @@ def populate(owner: User) -> None:
     job = JobFactory(name="夜間バックアップ", next_run_at=later, **told, **shared)
     for hours, traits in enumerate(({"running": True}, {"queued": True}, {"failed": True}, {})):
         ExecutionFactory(job=job, scheduled_for=now - timedelta(hours=hours), output=EVIL, **traits)
+    update_job(job, data={"alert_after": 2}, by=owner, now=now, via="admin")
+    GitHubToken.objects.create(owner="acme", scope_key="acme/", created_at=now, updated_at=now)
+    ApiKey.objects.create(owner=owner, name="reporting", prefix="cs_1", secret_hash="x", created_at=now)
     _tell(job, owner, now)
     _schedule(now)
 

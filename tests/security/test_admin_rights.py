@@ -22,7 +22,7 @@ from cronsched.testing.fixtures_admin import Visitor
 from jobs.engine.tell import tell_finished
 from jobs.models import ChoreState, GitHubToken, SchedulerLease
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
-from notifications.models import Channel, Message, NotificationPreferences, SlackSettings
+from notifications.models import Channel, EmailOptOut, Message, NotificationPreferences, SlackSettings
 from notifications.tests.factories import NotificationFactory
 from taxonomy.tests.factories import CategoryFactory, TeamFactory
 
@@ -55,6 +55,9 @@ OBJECTS: dict[str, Callable[[User], models.Model]] = {
     "notifications.NotificationPreferences": lambda owner: made(NotificationPreferences, user=owner),
     "notifications.SlackSettings": lambda owner: made(SlackSettings),
     "notifications.Message": lambda owner: mailed(owner),
+    "notifications.EmailOptOut": lambda owner: made(
+        EmailOptOut, address_key="ops@example.com", topic="email_on_job_failure", created_at=NOON
+    ),
 }
 
 

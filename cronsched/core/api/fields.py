@@ -13,7 +13,7 @@ def utc_text(moment: datetime | None) -> str | None:
     """`2025-01-15T10:30:00Z`, with the fraction where there is one."""
     if moment is None:
         return None
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+    return moment.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
 
 
 class UtcDateTimeField(serializers.DateTimeField):

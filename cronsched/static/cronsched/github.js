@@ -77,7 +77,7 @@ function startGitHub() {
     it.className = "cs-github-control";
     it.required = false;
     label.htmlFor = it.id;
-    label.textContent = spec.name + (spec.is_required && spec.default === null ? ` (${place.dataset.required})` : "");
+    label.textContent = (spec.label ?? spec.name) + (spec.is_required && spec.default === null ? ` (${place.dataset.required})` : "");
     it.addEventListener("change", () => put(spec.name, it.value));
     box.append(label, it);
     if (spec.description) {
@@ -94,7 +94,7 @@ function startGitHub() {
   function show(found, branches) {
     const correlation = field("github_correlation_input")?.value;
     const specs = found.inputs.filter((spec) => spec.name !== correlation);
-    const branch = { name: "branchDetails", type: "string", options: [], default: place.dataset.defaultRef, description: "" };
+    const branch = { name: "branchDetails", label: place.dataset.branch, type: "string", options: [], default: place.dataset.defaultRef, description: "" };
     const rows = [branch, ...specs].map(row);
     if (branches.length) offer(rows[0][1], branches);
     rows[0][1].addEventListener("change", soonInputs);
