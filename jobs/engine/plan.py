@@ -48,17 +48,10 @@ from jobs.models import Job, JobExecution
 logger = logging.getLogger(__name__)
 
 BATCH = 500
-<<<<<<< HEAD
-# What a batch is divided by when the server has ended its transaction.
-SHORTER = 8
-# The first batch of a tick is small: where many are due, the first request leaves the sooner.
-FIRST_BATCH = 50
-=======
 # The first batch of a tick is small: where many are due, the first request leaves the sooner.
 FIRST_BATCH = 50
 # What a batch is divided by when the server has ended its transaction.
 SHORTER = 8
->>>>>>> main
 PLAN_FIELDS = (
     "id", "name", "cron_expression", "timezone", "end_date", "is_active", "next_run_at", "planned_schedule",
     "schedule_version", "target_url", "github_owner", "github_repo", "github_workflow_name", "catch_up",
