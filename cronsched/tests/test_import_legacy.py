@@ -619,3 +619,55 @@ def test_the_earlier_database_is_not_touched(legacy):
 
     assert legacy.path.read_bytes() == before
     assert [path.name for path in legacy.path.parent.iterdir()] == ["cron_jobs.db"]
+
+
+# ---- from MySQL -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server() -> Any:
+    """The MySQL server that the tests run on, with an empty database of the earlier system: (url, legacy)."""
+    if connection.vendor != "mysql":
+        pytest.skip("the tests' database is no MySQL or MariaDB: TEST_DATABASE_URL=mysql://…")
+    import MySQLdb
+
+    own = connection.settings_dict
+    port, name = int(own["PORT"] or 3306), f"{own['NAME']}_legacy"
+    place = {"host": own["HOST"], "port": port, "user": own["USER"], "password": own["PASSWORD"]}
+    raw = MySQLdb.connect(**place, charset="utf8mb4")
+    raw.query(f"DROP DATABASE IF EXISTS `{name}`")
+    raw.query(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
+    raw.select_db(name)
+    secret = f":{own['PASSWORD']}" if own["PASSWORD"] else ""
+    yield f"mysql+pymysql://{own['USER']}{secret}@{own['HOST']}:{port}/{name}", LegacyDatabase(raw, "%s")
+    raw.query(f"DROP DATABASE `{name}`")
+    raw.close()
+
+
+@pytest.mark.databases
+def test_from_mysql_all_comes_as_from_sqlite(server):
+    url, database = server
+    database.add("job_categories", slug="general", name="General")
+    database.add("pic_teams", slug="devops", name="DevOps")
+    fill(database)
+    database.run("UPDATE jobs SET name = 'データ 🎉' LIMIT 1")
+    out = io.StringIO()
+
+    call_command("import_legacy", f"--database={url}", stdout=out)
+    again = io.StringIO()
+    call_command("import_legacy", f"--database={url}", stdout=again)
+
+    assert read_counts(out.getvalue())["job_executions"] == [30, 30, 0, 0, 0]
+    assert read_counts(again.getvalue())["job_executions"] == [30, 0, 30, 0, 0]
+    assert Job.objects.filter(name="データ 🎉", end_date=date(2030, 12, 31)).exists()
+    assert JobExecution.objects.filter(started_at=datetime(2026, 1, 10, 17, 0, 1, tzinfo=UTC)).count() == 3
+    assert User.objects.get().check_password(PASSWORD)
+
+
+@pytest.mark.databases
+def test_its_own_mysql_database_is_refused(server):
+    url, _ = server
+    own = url.removesuffix("_legacy")
+
+    with pytest.raises(CommandError, match="cronsched itself uses"):
+        call_command("import_legacy", f"--database={own}")

@@ -6,7 +6,7 @@ scheduler ran) belonged to the earlier schedule: it is recorded as missed, so th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -55,16 +55,18 @@ def _gap(job: Job, first: datetime, now: datetime) -> Gap | None:
     return gap_between(expression, zone=zone, first=first, until=until)
 
 
-def record_overtaken(overtaken: Sequence[Overtaken], *, now: datetime) -> list[Job]:
+def record_overtaken(
+    overtaken: Sequence[Overtaken], *, now: datetime, message: Callable[[int], str] | None = None
+) -> list[Job]:
     """Insert the rows and tell of them, in the transaction of the edits. A slot that has its row keeps it.
 
-    The jobs of the rows that were inserted, their `last_status` set but not stored: the caller
-    writes these jobs anyway.
+    `message` says why, of a count of slots. The jobs of the rows that were inserted, their `last_status`
+    set but not stored: the caller writes these jobs anyway.
     """
     if not overtaken:
         return []
     had = slots_with_rows({one.run.job_id: (one.gap.first, one.gap.last) for one in overtaken})
-    new = [one.run for one in overtaken if _fit(one, had[one.run.job_id])]
+    new = [one.run for one in overtaken if _fit(one, had[one.run.job_id], message or _message)]
     for run in new:
         run.job.last_status = Status.MISSED
     insert_each(new)
@@ -72,13 +74,13 @@ def record_overtaken(overtaken: Sequence[Overtaken], *, now: datetime) -> list[J
     return [run.job for run in new]
 
 
-def _fit(one: Overtaken, had: set[datetime]) -> bool:
+def _fit(one: Overtaken, had: set[datetime], message: Callable[[int], str]) -> bool:
     """Let the run stand for the slots without rows of their own. False where there are none."""
     gap = without(one.gap, had, expression=one.expression, zone_name=one.zone_name)
     if gap is None:
         return False
     one.run.scheduled_for, one.run.missed_count = gap.first, gap.count
-    one.run.error_message = _message(gap.count)
+    one.run.error_message = message(gap.count)
     return True
 
 

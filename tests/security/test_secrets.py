@@ -50,6 +50,7 @@ def kept(admin_api: Any, admin_site: Any, monkeypatch: pytest.MonkeyPatch) -> Jo
     assert admin_api.put(f"/jobs/{job.pk}", {"signing_secret": SIGNING}).status_code == 200
     assert admin_api.post(f"/jobs/{job.pk}/execute", {"github_token": TOKEN}).status_code == 200
     assert admin_api.put("/settings/slack", {"webhook_url": HOOK}).status_code == 200
+    assert admin_site.submit("jobs_githubtoken_add", owner="acme", new_secret=TOKEN).status_code == 302
     user = {"username": "newcomer", "email": "new@example.com", "password": PASSWORD}
     assert admin_api.post("/auth/register", user).status_code == 201
     return job
