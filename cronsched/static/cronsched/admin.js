@@ -32,6 +32,12 @@ document.addEventListener("DOMContentLoaded", () => {
   document.getElementById("content")?.setAttribute("role", "main");
   makeReachable(document);
 });
+// Unfold shows the page only now: what asked for the focus could not take it before.
+document.addEventListener("alpine:initialized", () => {
+  requestAnimationFrame(() => {
+    if (document.activeElement === document.body) document.querySelector("[autofocus]")?.focus();
+  });
+});
 document.addEventListener("htmx:afterSwap", (event) => makeReachable(event.target));
 
 document.addEventListener("keydown", (event) => {
