@@ -35,7 +35,7 @@ def main() -> None:
     print("| --- " * 6 + "|")
     for count in options.jobs or [10_000]:
         create_database(options.database)
-        _make_jobs(count)
+        make_jobs(count)
         print(_measure(count, options.minutes), flush=True)
 
 
@@ -49,7 +49,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _make_jobs(count: int) -> None:
+def make_jobs(count: int) -> None:
     from jobs.models import Job
     from taxonomy.models import JobCategory
 

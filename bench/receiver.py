@@ -58,7 +58,7 @@ class _Call(asyncio.Protocol):
 
 
 class Receiver:
-    """A process of its own on a free port of every loopback address. `arrivals` empties it."""
+    """A process of its own on a free port of every loopback address."""
 
     def __init__(self, delay_s: float = 0.0) -> None:
         self._pipe, theirs = multiprocessing.Pipe()
@@ -72,9 +72,14 @@ class Receiver:
             f"http://127.{1 + number // 62_500}.{number // 250 % 250}.{1 + number % 250}:{self.port}/{number}"
         )
 
-    def arrivals(self) -> Arrivals:
-        self._pipe.send("arrivals")
+    def calls(self) -> list[tuple[float, str]]:
+        """When each call came, and its path."""
+        self._pipe.send("calls")
         calls: list[tuple[float, str]] = self._pipe.recv()
+        return calls
+
+    def arrivals(self) -> Arrivals:
+        calls = self.calls()
         times = [moment for moment, _ in calls] or [0.0]
         return Arrivals(first=min(times), last=max(times), paths=Counter(path for _, path in calls))
 

@@ -5,18 +5,28 @@ URL at DUE (seconds since 1970), leaves a row for each call, and ends when it is
 
 yardstick   all rows claimed in one transaction, aiohttp 200 at once on new connections, results written
             in batches: what this machine can do in Python when nothing else is asked for
+kept        the same with kept-alive connections to one host
+socket      rows as the yardstick's, and a bare loop of sockets on new connections: the limit
 apscheduler 20 threads, a misfire grace of 30 s, jobs in memory, requests, two writes for each run
 store       the same with django-apscheduler's store, an entry for each job
+celery      a Celery worker of 20 threads, fed one task for each job at DUE through Redis
+            (127.0.0.1:6379, database 15); no Celery Beat that reads its schedule: a lower bound
 """
 
 from __future__ import annotations
 
 import asyncio
+import selectors
+import socket
 import sys
+import threading
 import time
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import Any, cast
+from urllib.parse import urlsplit
 
 from bench.project import start_django
 
@@ -25,11 +35,48 @@ BATCH = 500
 BODY = b'{"environment": "production"}'
 
 
-def yardstick(due: float) -> None:
+def yardstick(due: float, *, is_kept: bool = False) -> None:
     jobs = _jobs()
     time.sleep(max(0.0, due - time.time()))
     rows = _claim(jobs)
-    asyncio.run(_send_all(rows))
+    if is_kept:
+        host = urlsplit(rows[0][1]).netloc
+        rows = [(pk, urlsplit(url)._replace(netloc=host).geturl()) for pk, url in rows]
+    asyncio.run(_send_all(rows, is_kept=is_kept))
+
+
+def bare_sockets(due: float) -> None:
+    jobs = _jobs()
+    time.sleep(max(0.0, due - time.time()))
+    rows = _claim(jobs)
+    for begin in range(0, len(rows), BATCH):
+        batch = rows[begin : begin + BATCH]
+        _call_bare([url for _, url in batch])
+        _write([(pk, 200) for pk, _ in batch])
+
+
+def _call_bare(urls: list[str]) -> None:
+    """POST to all of them at once; an answer is there when its first bytes are."""
+    selector = selectors.DefaultSelector()
+    for url in urls:
+        parts = urlsplit(url)
+        one = socket.socket()
+        one.setblocking(False)
+        one.connect_ex((parts.hostname, parts.port))
+        head = f"POST {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Length: {len(BODY)}\r\n\r\n"
+        selector.register(one, selectors.EVENT_WRITE, head.encode() + BODY)
+    waiting = len(urls)
+    while waiting:
+        for key, events in selector.select():
+            one = cast(socket.socket, key.fileobj)
+            if events & selectors.EVENT_WRITE:
+                one.send(key.data)
+                selector.modify(one, selectors.EVENT_READ)
+            else:
+                one.recv(4096)
+                selector.unregister(one)
+                one.close()
+                waiting -= 1
 
 
 def _jobs() -> list[tuple[Any, str]]:
@@ -66,22 +113,32 @@ def _claim(jobs: list[tuple[Any, str]]) -> list[tuple[Any, str]]:
     return rows
 
 
-async def _send_all(rows: list[tuple[Any, str]]) -> None:
+async def _send_all(rows: list[tuple[Any, str]], *, is_kept: bool) -> None:
+    results: asyncio.Queue[tuple[Any, int]] = asyncio.Queue()
+    writer = asyncio.create_task(_write_all(results, len(rows)))
+    await call_all(rows, is_kept=is_kept, on_answer=lambda *answer: results.put_nowait(answer))
+    await writer
+
+
+async def call_all(
+    rows: list[tuple[Any, str]],
+    *,
+    is_kept: bool = False,
+    on_answer: Callable[[Any, int], None] = lambda pk, status: None,
+) -> None:
+    """POST to the URLs of all rows."""
     import aiohttp
 
-    results: asyncio.Queue[tuple[Any, int]] = asyncio.Queue()
     seats = asyncio.Semaphore(AT_ONCE)
-    connector = aiohttp.TCPConnector(limit=AT_ONCE, force_close=True)
+    connector = aiohttp.TCPConnector(limit=AT_ONCE, force_close=not is_kept)
     async with aiohttp.ClientSession(connector=connector) as session:
 
         async def send(pk: Any, url: str) -> None:
             async with seats, session.post(url, data=BODY) as response:
                 await response.read()
-            results.put_nowait((pk, response.status))
+            on_answer(pk, response.status)
 
-        writer = asyncio.create_task(_write_all(results, len(rows)))
         await asyncio.gather(*(send(pk, url) for pk, url in rows))
-        await writer
 
 
 async def _write_all(results: asyncio.Queue[tuple[Any, int]], count: int) -> None:
@@ -149,13 +206,37 @@ def call(job_id: str, url: str) -> None:
     run.save()
 
 
+def celery(due: float) -> None:
+    from celery import Celery
+
+    app = Celery("bench", broker="redis://127.0.0.1:6379/15")
+    app.conf.update(task_default_queue=f"bench-{uuid.uuid4()}", task_ignore_result=True)
+    task = app.task(call, name="call")
+    jobs = _jobs()
+
+    def feed() -> None:
+        time.sleep(max(0.0, due - time.time()))
+        for pk, url in jobs:
+            task.apply_async((str(pk), url))
+
+    threading.Thread(target=feed, daemon=True).start()
+    app.worker_main(["worker", "--pool=threads", "--concurrency=20", "--loglevel=ERROR", "--without-mingle"])
+
+
+RUN: dict[str, Callable[[float], None]] = {
+    "yardstick": yardstick,
+    "kept": partial(yardstick, is_kept=True),
+    "socket": bare_sockets,
+    "apscheduler": apscheduler,
+    "store": partial(apscheduler, with_store=True),
+    "celery": celery,
+}
+
+
 def main() -> None:
     name, database, due = sys.argv[1:]
     start_django(database)
-    if name == "yardstick":
-        yardstick(float(due))
-    else:
-        apscheduler(float(due), with_store=name == "store")
+    RUN[name](float(due))
     time.sleep(3600)
 
 

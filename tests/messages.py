@@ -91,8 +91,13 @@ NOT_SAID = {
     ", during the {several} of {at_hours.removeprefix('at ')}",
     "{relation.name}: what becomes of it when a run is deleted?",
 }
-# Single words that are put into sentences.
+# What is put together at other places than it stands: titles of notices, single words of sentences.
 WORDS = (
+    "{job} failed",
+    "{job} succeeded",
+    "{job} was missed",
+    "{job} was paused: its end date has gone by",
+    "{job} was switched off: its schedule cannot be read",
     "Category",
     "created",
     "day-of-month",

@@ -39,10 +39,10 @@ def test_a_job_is_made_corrected_and_run_by_hand(open_site):
     page.get_by_label("End date").fill(f"{date.today() + timedelta(days=30)}")  # noqa: DTZ011
     page.get_by_label("Target URL").fill("https://hooks.example.com/run")
     page.get_by_role("button", name="Save", exact=True).click()
-    expect(page.get_by_text('In the hour field, "25"')).to_be_visible()
+    expect(page.locator(".errorlist").get_by_text('In the hour field, "25"')).to_be_visible()
 
     page.get_by_label("Cron expression").fill("0 2 * * *")
-    page.get_by_role("button", name="Save and continue editing").click()
+    page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_text("At 02:00")).to_be_visible()
 
     page.get_by_role("button", name="Run now").click()

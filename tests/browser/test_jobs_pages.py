@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from jobs.models import Job, JobExecution
 from jobs.tests.factories import ExecutionFactory, JobFactory
 from taxonomy.tests.factories import CategoryFactory, TeamFactory
 from tests.browser.conftest import user_of
-from tests.browser.pages import PHONE, Site
+from tests.browser.pages import DESKTOP, PHONE, Site
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 SOON = date.today() + timedelta(days=30)  # noqa: DTZ011
@@ -63,7 +63,7 @@ def test_a_webhook_job_is_made_with_a_preview(as_user: Site, taxonomy: None):
 
     job = Job.objects.get()
     expect(page).to_have_url(f"{as_user.base}{reverse('admin:jobs_job_page', args=[job.pk])}")
-    expect(page.get_by_role("heading", name="Nightly")).to_be_visible()
+    expect(page.get_by_role("heading", name="Nightly", level=2)).to_be_visible()
     assert (job.created_by, job.timezone) == (as_user.user, "America/New_York")
 
 
@@ -123,7 +123,7 @@ def test_a_job_is_run_paused_and_edited_from_its_page(as_user: Site, taxonomy: N
     page.get_by_role("link", name="Edit").click()
     page.locator("#id_name").fill("Still mine")
     page.get_by_role("button", name="Save", exact=True).click()
-    expect(page.get_by_role("heading", name="Still mine")).to_be_visible()
+    expect(page.get_by_role("heading", name="Still mine", level=2)).to_be_visible()
 
     assert JobExecution.objects.filter(trigger_type="manual").count() == 1
 
@@ -172,7 +172,7 @@ def test_a_user_is_refused_on_anothers_job(as_user: Site):
     page = as_user.page
 
     as_user.go("jobs_job_page", job.pk)
-    expect(page.get_by_role("heading", name="Theirs")).to_be_visible()
+    expect(page.get_by_role("heading", name="Theirs", level=2)).to_be_visible()
     for name in ("Run now", "Disable", "Test", "Edit"):
         expect(page.get_by_role("button", name=name, exact=True)).to_have_count(0)
         expect(page.get_by_role("link", name=name, exact=True)).to_have_count(0)
@@ -210,25 +210,36 @@ def test_a_viewer_finds_and_reads_and_is_offered_nothing_to_change(as_viewer: Si
     expect(page.get_by_role("heading", name="You may not do this")).to_be_visible()
 
 
-def test_lists_and_pages_keep_to_the_window(open_site):
-    job = JobFactory(
-        name="a_name_without_any_space_that_goes_on_and_on_" * 4, target_url="https://x.example/" + "y" * 400
-    )
-    ExecutionFactory(job=job, failed=True, error_message="z" * 300)
-    site = open_site("admin")
-    for viewport in (None, PHONE):
-        site.look(viewport=viewport)
-        for name, args in (
-            ("jobs_job_changelist", ()),
-            ("jobs_job_page", (job.pk,)),
-            ("jobs_job_change", (job.pk,)),
-            ("jobs_job_add", ()),
-        ):
-            site.go(name, *args)
-            assert site.faults() == [], name
-        site.go("jobs_job_changelist")
-        scrolls = "() => [...document.querySelectorAll('#changelist *')].some(it => it.scrollWidth > it.clientWidth + 1 && ['auto', 'scroll'].includes(getComputedStyle(it).overflowX))"  # noqa: E501
-        assert not site.page.evaluate(scrolls)
+SCROLLS = """() => [...document.querySelectorAll('#changelist *')].some(
+  it => it.scrollWidth > it.clientWidth + 1 && ['auto', 'scroll'].includes(getComputedStyle(it).overflowX)
+)"""
+
+
+@pytest.mark.parametrize(("viewport", "colours"), [(DESKTOP, "light"), (PHONE, "dark")])
+def test_pages_keep_to_the_window_and_can_be_read(open_site, viewport, colours):
+    long = "a_name_without_any_space_that_goes_on_and_on_" * 4
+    target = {"target_url": "https://x.example/" + "y" * 400, "metadata": {long: long}}
+    now = datetime.now(UTC)
+    soon = {"end_date": SOON, "next_run_at": now + timedelta(minutes=1), "consecutive_failures": 4}
+    job, _same_minute = (JobFactory(name=f"{long}{n}", **target, **soon) for n in range(2))
+    moment = now - timedelta(hours=1)
+    ExecutionFactory(job=job, failed=True, error_message="z" * 300, scheduled_for=moment)
+    ExecutionFactory(job=job, running=True, scheduled_for=now)
+    site = open_site("admin", viewport=viewport, colours=colours)
+
+    pages = [("index", ()), ("jobs_job_changelist", ()), ("jobs_job_add", ())]
+    pages += [(name, (job.pk,)) for name in ("jobs_job_page", "jobs_job_change")]
+    for name, args in pages:
+        site.go(name, *args)
+        site.page.wait_for_load_state("networkidle")
+        assert site.faults() == [], name
+        assert not site.page.evaluate(SCROLLS), name
+    site.go("jobs_job_changelist")
+    site.page.locator("input.action-select").first.check()
+    site.page.get_by_label("Select action to run").select_option("extend_end_date")
+    site.page.get_by_role("button", name="Run", exact=True).click()
+    expect(site.page.get_by_label("To this day")).to_be_visible()
+    assert site.faults() == []
 
 
 def test_a_link_in_a_message_opens_the_form_at_the_end_date(as_admin: Site):

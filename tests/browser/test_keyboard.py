@@ -108,3 +108,10 @@ def test_a_form_is_sent_once(as_admin):
     expect(page.get_by_text("Saved.")).to_be_visible()
 
     assert sent == ["POST"]
+
+
+def test_the_sign_in_begins_in_its_first_field(open_site):
+    site = open_site()
+    site.go("login")
+
+    expect(site.page.get_by_label("Username or e-mail")).to_be_focused()

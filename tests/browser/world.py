@@ -36,7 +36,6 @@ def populate(owner: User) -> None:
     for hours, traits in enumerate(({"running": True}, {"queued": True}, {"failed": True}, {})):
         ExecutionFactory(job=job, scheduled_for=now - timedelta(hours=hours), output=EVIL, **traits)
     update_job(job, data={"alert_after": 2}, by=owner, now=now, via="admin")
-    GitHubToken.objects.create(owner="acme", scope_key="acme/", created_at=now, updated_at=now)
     ApiKey.objects.create(owner=owner, name="reporting", prefix="cs_1", secret_hash="x", created_at=now)
     _tell(job, owner, now)
     _schedule(now)
@@ -62,5 +61,13 @@ def _schedule(now: datetime) -> None:
     chore = DjangoJob.objects.create(id="prune", next_run_time=now, job_state=b"")
     DjangoJobExecution.objects.create(
         job=chore, status=DjangoJobExecution.ERROR, run_time=now, exception="boom", traceback="line\n" * 3
+    )
+    GitHubToken.objects.create(
+        owner="acme",
+        repo="a_repository_whose_name_has_no_end_" + "x" * 40,
+        scope_key="acme/a_repository",
+        check_result="ok: Metadata: read\nMISSING: Actions: write (403 Forbidden; it needs actions=write)",
+        created_at=now,
+        updated_at=now,
     )
     LoginFailure.objects.create(key="address:192.0.2.1", count=3, resets_at=now + timedelta(minutes=5))

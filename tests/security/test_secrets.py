@@ -33,6 +33,7 @@ SECRETS = (SIGNING, HOOK.rpartition("/")[2], TOKEN, PASSWORD)
 NO_SECRETS = {
     # Hashes.
     "accounts.User.password",
+    "accounts.ApiKey.secret_hash",
     # When, or how often, or a random name that opens nothing.
     "accounts.User.token_version",
     "accounts.User.tokens_valid_after",
@@ -50,6 +51,7 @@ def kept(admin_api: Any, admin_site: Any, monkeypatch: pytest.MonkeyPatch) -> Jo
     assert admin_api.put(f"/jobs/{job.pk}", {"signing_secret": SIGNING}).status_code == 200
     assert admin_api.post(f"/jobs/{job.pk}/execute", {"github_token": TOKEN}).status_code == 200
     assert admin_api.put("/settings/slack", {"webhook_url": HOOK}).status_code == 200
+    assert admin_site.submit("jobs_githubtoken_add", owner="acme", new_secret=TOKEN).status_code == 302
     user = {"username": "newcomer", "email": "new@example.com", "password": PASSWORD}
     assert admin_api.post("/auth/register", user).status_code == 201
     return job

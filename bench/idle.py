@@ -1,0 +1,103 @@
+"""What the scheduler costs while nothing is due: CPU, statements and memory, the chores included.
+
+    python -m bench.idle --database sqlite:////tmp/bench.db --jobs 10000 --jobs 100000
+
+The database of that name is made anew for each number; no job is due before 2031. The scheduler runs
+in this process, as `manage.py runscheduler` would run it; it is watched for `--seconds` once it leads and
+has done what it does at the start. The reference is the same with a single job.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from typing import Any
+
+from bench.project import DEFAULT_DATABASE, create_database, describe_run, start_django
+
+SETTLE_S = 20.0
+
+
+def main() -> None:
+    options = _options()
+    if options.fill is not None:
+        _fill(options.database, options.fill)
+        return
+    if options.watch:
+        print(_watch(options.database, options.seconds))
+        return
+    start_django(options.database)
+    print(f"{describe_run()}\n")
+    print("| jobs | CPU s per minute | statements per minute | peak MB |")
+    print("| --- " * 4 + "|")
+    for count in [1, *(options.jobs or [10_000])]:
+        # In processes of their own: making jobs takes memory that is not the scheduler's.
+        own = [sys.executable, "-m", "bench.idle", "--database", options.database]
+        subprocess.run([*own, "--fill", str(count)], check=True)
+        watched = [*own, "--watch", "--seconds", str(options.seconds)]
+        done = subprocess.run(watched, check=True, stdout=subprocess.PIPE, text=True)
+        print(f"| {count:,} | {done.stdout.strip()} |", flush=True)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--database", default=DEFAULT_DATABASE, help="made anew (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, action="append", help="repeat for more (default: 10000)")
+    parser.add_argument("--seconds", type=float, default=60.0, help="watched (default: %(default)s)")
+    parser.add_argument("--fill", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--watch", action="store_true", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _fill(database: str, count: int) -> None:
+    from bench.million import make_jobs
+
+    start_django(database)
+    create_database(database)
+    make_jobs(count)
+
+
+def _watch(database: str, seconds: float) -> str:
+    start_django(database)
+    from cronsched.chores import ChoreScheduler
+    from cronsched.garbage import collect_rarely
+    from cronsched.management.commands.runscheduler import make_engine
+
+    statements = _count_statements()
+    engine = make_engine(ChoreScheduler())
+    collect_rarely()
+    engine.start()
+    time.sleep(SETTLE_S)
+    cpu, before = time.process_time(), len(statements)
+    time.sleep(seconds)
+    per_minute = 60 / seconds
+    cpu, count = (time.process_time() - cpu) * per_minute, (len(statements) - before) * per_minute
+    engine.stop(0)
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return f"{cpu:.2f} | {count:.0f} | {peak_mb:.0f}"
+
+
+def _count_statements() -> list[str]:
+    """Grows by each statement of any thread."""
+    from django.db.backends.signals import connection_created
+
+    statements: list[str] = []
+
+    def note(execute: Any, sql: str, *rest: Any) -> Any:
+        statements.append(sql[:20])
+        return execute(sql, *rest)
+
+    def watch(connection: Any, **kwargs: Any) -> None:
+        connection.execute_wrappers.append(note)
+
+    connection_created.connect(watch, weak=False)
+    return statements
+
+
+if __name__ == "__main__":
+    main()
