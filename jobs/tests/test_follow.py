@@ -676,7 +676,8 @@ def test_a_job_deleted_while_it_is_looked_at_stops_nobody(following, github, mon
 
     def write(*args: Any, **rest: Any) -> int:
         delete_job(gone.job, by=None, now=NOON)
-        return real(*args, **rest)
+        ended_now: int = real(*args, **rest)
+        return ended_now
 
     monkeypatch.setattr(follower, "write", write)
     following.turn(seconds=5)

@@ -95,6 +95,9 @@ class SchedulerProcess:
         self._file.close()
         return code
 
+    def close(self) -> None:
+        self._file.close()
+
     def has_started(self) -> bool:
         return b" started holder=" in self.log.read_bytes()
 
@@ -155,6 +158,7 @@ class Schedulers:
         for one in self.started:
             if one.process.poll() is None:
                 one.kill()
+            one.close()
 
 
 @contextlib.contextmanager

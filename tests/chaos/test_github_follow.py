@@ -24,10 +24,10 @@ def schedulers(tmp_path: Path) -> Iterator[Schedulers]:
 
 @pytest.mark.smoke
 def test_runs_are_followed_through_the_death_of_their_leader(schedulers: Schedulers):
-    found = follow_through_a_crash(schedulers, runs=40, most_s=25)
+    found = follow_through_a_crash(schedulers, runs=20, most_s=8)
 
     assert found.wrong == []
-    assert found.dispatches == found.executions == 40
+    assert found.dispatches == found.executions == 20
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from django.test import override_settings
 from django.urls import NoReverseMatch, reverse
 from django_apscheduler.models import DjangoJob, DjangoJobExecution
 
-from accounts.models import AuditEntry, LoginFailure, User
+from accounts.models import ApiKey, AuditEntry, LoginFailure, User
 from accounts.tests.factories import UserFactory
 from cronsched.testing.fixtures_admin import Visitor
 from jobs.engine.tell import tell_finished
@@ -37,6 +37,9 @@ OPEN = {"login", "logout", "jsi18n"}
 OBJECTS: dict[str, Callable[[User], models.Model]] = {
     "accounts.User": lambda owner: owner,
     "accounts.LoginFailure": lambda owner: made(LoginFailure, key="a" * 64, count=3, resets_at=NOON),
+    "accounts.ApiKey": lambda owner: made(
+        ApiKey, owner=owner, name="k", prefix="ck_x", secret_hash=str(owner.pk), created_at=NOON
+    ),
     "accounts.AuditEntry": lambda owner: entry_about("user"),
     "taxonomy.JobCategory": lambda owner: CategoryFactory(),
     "taxonomy.PicTeam": lambda owner: TeamFactory(),
@@ -94,6 +97,11 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
     },
     "accounts.LoginFailure": {"admin": (READ, READ)},
     "accounts.AuditEntry": {"admin": (READ, READ)},
+    "accounts.ApiKey": {
+        "admin": (f"{READ} add", f"{READ} add"),
+        "user": (f"{READ} add", "list add"),
+        "viewer": (f"{READ} add", "list add"),
+    },
     "taxonomy.JobCategory": {
         "admin": (f"{READ} add change", f"{READ} add change"),
         "user": (READ, READ),
@@ -126,6 +134,7 @@ TABLE: dict[str, dict[str, tuple[str, str]]] = {
 ACTIONS: dict[str, dict[str, str]] = {
     "accounts.User": {"admin": "activate deactivate unlock delete_selected"},
     "accounts.LoginFailure": {"admin": "unlock"},
+    "accounts.ApiKey": dict.fromkeys(ROLES, "revoke"),
     "taxonomy.JobCategory": {"admin": "enable disable"},
     "taxonomy.PicTeam": {"admin": "enable disable"},
     "jobs.Job": {

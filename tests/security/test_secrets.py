@@ -33,6 +33,7 @@ SECRETS = (SIGNING, HOOK.rpartition("/")[2], TOKEN, PASSWORD)
 NO_SECRETS = {
     # Hashes.
     "accounts.User.password",
+    "accounts.ApiKey.secret_hash",
     # When, or how often, or a random name that opens nothing.
     "accounts.User.token_version",
     "accounts.User.tokens_valid_after",
