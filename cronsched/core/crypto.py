@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
+
+from cronsched.core.errors import DomainError
+
+
+class NoKeys(DomainError):
+    """Nothing secret can be kept: the operator has to give the installation a key first."""
+
+    status = 503
+    error = "Not configured"
 
 
 class SecretUnreadable(Exception):
@@ -40,7 +48,8 @@ def reencrypt(token: str) -> str:
 def _fernet() -> MultiFernet:
     keys = settings.ENCRYPTION_KEYS
     if not keys:
-        raise ImproperlyConfigured(
-            "ENCRYPTION_KEYS is not set: run ./start.sh once, or `manage.py generate_key`."
+        raise NoKeys(
+            "This server keeps no secrets yet: its operator has to set ENCRYPTION_KEYS "
+            "(manage.py generate_key makes a key)."
         )
     return MultiFernet([Fernet(key) for key in keys])
