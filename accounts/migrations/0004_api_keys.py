@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('accounts', '0004_audit_github_tokens'),
+        ('accounts', '0003_user_viewing'),
     ]
 
     operations = [

@@ -14,7 +14,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
-from unfold.widgets import UnfoldAdminDateWidget
+from unfold.widgets import UnfoldAdminDateWidget, UnfoldAdminSelectWidget
 
 from accounts.admin import actor
 from accounts.api_keys import revoke_api_key
@@ -37,6 +37,7 @@ class KeyForm(ServiceForm):
         label=_("Only for team"),
         queryset=PicTeam.objects.filter(is_active=True),
         required=False,
+        widget=UnfoldAdminSelectWidget(),
         help_text=_("The key then reaches this team's jobs and their runs, and no others."),
     )
 
@@ -50,6 +51,12 @@ class KeyForm(ServiceForm):
     class Meta:
         model = ApiKey
         fields: ClassVar[list[str]] = ["name", "role", "owner"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if owner := self.fields.get("owner"):
+            owner.required = False
+            owner.help_text = _("In whose name it acts. Empty: in yours.")
 
 
 @admin.register(ApiKey)

@@ -46,6 +46,7 @@ ASKS_MORE = {
     "cron_tools_cron_preview": "cron's grammar, the names of time zones",
     "cron_tools_test_run": "a target, as jobs_create",
     "settings_update_slack_settings": "a URL of the public internet, and one before it is enabled",
+    "api_keys_create": "an owner and a team that there are, an end to come",
     "uploads_bulk_upload": "a file with the columns of a job",
 }
 

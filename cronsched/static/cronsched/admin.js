@@ -32,6 +32,27 @@ document.addEventListener("DOMContentLoaded", () => {
   document.getElementById("content")?.setAttribute("role", "main");
   makeReachable(document);
 });
+// Select2 puts elements of its own in the place of a list, without the list's name.
+function nameLists() {
+  for (const list of document.querySelectorAll("select.select2-hidden-accessible")) {
+    const name = list.labels?.[0]?.textContent.replace("*", "").trim() || list.title;
+    const shown = list.nextElementSibling?.querySelectorAll(".select2-selection, .select2-selection__rendered") ?? [];
+    for (const one of shown) {
+      one.removeAttribute("aria-labelledby");
+      one.setAttribute("aria-label", one.matches(".select2-selection__rendered") ? one.textContent.trim() || name : name);
+    }
+  }
+}
+// It comes at a time of its own, and anew when its value changes.
+document.addEventListener("DOMContentLoaded", () => {
+  if (!document.querySelector("select.admin-autocomplete")) return;
+  new MutationObserver(nameLists).observe(document.body, { childList: true, subtree: true });
+});
+document.addEventListener("focusin", (event) => {
+  if (!event.target.matches?.(".select2-search__field:not([aria-label])")) return;
+  event.target.setAttribute("aria-label", document.getElementById("cs-words")?.dataset.search ?? "");
+});
+
 // Unfold shows the page only now: what asked for the focus could not take it before.
 document.addEventListener("alpine:initialized", () => {
   requestAnimationFrame(() => {

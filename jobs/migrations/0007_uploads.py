@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('jobs', '0008_scheduler_health'),
+        ('jobs', '0006_scheduler_health'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -6,7 +6,7 @@ import cronsched.core.models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('jobs', '0012_offered_at'),
+        ('jobs', '0008_offered_at'),
     ]
 
     operations = [
