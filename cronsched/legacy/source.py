@@ -48,6 +48,15 @@ class Legacy:
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        try:
+            self._look()
+        except InvalidInput:
+            source.close()
+            raise
+
+    def _look(self) -> None:
+        """Which tables and columns there are. InvalidInput where it is some other database."""
+        source = self._source
         self._tables = source.tables()
         self._columns = {table: source.columns(table) for table in self._tables}
         missing = [table for table in NEEDED if table not in self._tables]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import uuid
+from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -33,13 +35,14 @@ def _now() -> Any:
 
 
 @pytest.fixture
-def legacy(tmp_path: Path) -> LegacyDatabase:
+def legacy(tmp_path: Path) -> Iterator[LegacyDatabase]:
     """With the category and the team that the rows name."""
     database = sqlite_database(tmp_path / "cron_jobs.db")
     database.path = tmp_path / "cron_jobs.db"
     database.add("job_categories", slug="general", name="General")
     database.add("pic_teams", slug="devops", name="DevOps")
-    return database
+    yield database
+    database.connection.close()
 
 
 def bring(legacy: LegacyDatabase, *options: str) -> str:
@@ -557,6 +560,7 @@ def test_older_versions_lack_tables_and_columns(tmp_path):
     call_command("seed", stdout=io.StringIO())
 
     report = bring(database)
+    database.connection.close()
 
     assert "Exit" not in report
     assert Job.objects.get(pk=job_id).metadata == {}
@@ -590,7 +594,7 @@ def test_other_databases_are_refused(tmp_path):
     import sqlite3
 
     path = tmp_path / "other.db"
-    with sqlite3.connect(path) as other:
+    with closing(sqlite3.connect(path)) as other:
         other.execute("CREATE TABLE users (id TEXT)")
     with pytest.raises(CommandError, match="has no table jobs"):
         call_command("import_legacy", f"--database=sqlite:///{path}")
