@@ -43,6 +43,8 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._give_up_at: float | None = None
         self._is_database_silent = False
+        # Never set: a wait on it is a sleep that a clock which is set meanwhile does not break.
+        self._pause = threading.Event()
         self._ended = 0
         self._is_busy = False
 
@@ -87,7 +89,7 @@ class Recorder:
         batch = [first]
         is_open = self._take_present(batch)
         if is_open and len(batch) < BATCH:
-            time.sleep(GATHER_S)
+            self._pause.wait(GATHER_S)
             is_open = self._take_present(batch)
         return batch, is_open
 
@@ -163,7 +165,7 @@ class Recorder:
                 "record: results lost at shutdown, their runs will read interrupted count=%d", waiting
             )
             return False
-        time.sleep(pause_s)
+        self._pause.wait(pause_s)
         return True
 
     def _say_answering(self) -> None:

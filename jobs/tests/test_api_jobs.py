@@ -443,7 +443,7 @@ def test_list_costs_the_same_for_any_number_of_jobs(
     ("method", "path", "body", "statements"),
     [
         ("get", "/jobs/{id}", None, 2),
-        ("put", "/jobs/{id}", {"name": "New"}, 20),
+        ("put", "/jobs/{id}", {"name": "New"}, 21),
         ("post", "/jobs/{id}/execute", None, 9),
     ],
 )

@@ -187,9 +187,9 @@ def statements(rows: list[Entry], **options: Any) -> int:
 
 
 @pytest.mark.databases
-def test_a_batch_costs_at_most_thirteen_statements_and_a_row_none(heard: Any) -> None:
-    """Counted with the savepoints that stand for a transaction in a test, with the notice at the end and the
-    line in the history of changes."""
+def test_a_batch_costs_at_most_seventeen_statements_and_a_row_none(heard: Any) -> None:
+    """Counted with the savepoints: those that stand for a transaction in a test, and those that keep a notice
+    that cannot be told from costing the change. With the notice at the end, and the history of changes."""
     uma = UserFactory(admin=True)
     heard(job_batch_changed)
     changed = {"cron_expression": "0 3 * * *", "metadata": {"new": True}, "name": "x"}
@@ -204,7 +204,7 @@ def test_a_batch_costs_at_most_thirteen_statements_and_a_row_none(heard: Any) ->
         ]
 
     assert costs[5] == costs[engine.BATCH]
-    assert max(costs[engine.BATCH]) <= 13
+    assert max(costs[engine.BATCH]) <= 17
 
 
 def test_ten_batches_cost_ten_times_one(monkeypatch: pytest.MonkeyPatch) -> None:
