@@ -52,6 +52,7 @@ def test_a_job_is_made_corrected_and_run_by_hand(open_site):
     assert JobExecution.objects.get().triggered_by.username == "uma"
 
 
+@pytest.mark.slow
 def test_an_action_of_the_list_and_its_filters(as_admin, rows):
     site, page = as_admin, as_admin.page
 

@@ -77,6 +77,7 @@ def test_last_nights_failures_of_a_team_are_found_and_run_again(as_admin: Site):
     assert JobExecution.objects.get(trigger_type=TriggerType.MANUAL).job == job
 
 
+@pytest.mark.slow
 @pytest.mark.smoke
 def test_the_page_of_a_run_says_what_to_do_and_leads_on(as_admin: Site):
     job = JobFactory(name="Send invoices", end_date=SOON, metadata={"env": "production"})
@@ -153,6 +154,7 @@ def test_a_file_is_checked_mended_and_stored(as_user: Site, tmp_path: Path):
     assert Job.objects.filter(name="Bad").exists()
 
 
+@pytest.mark.slow
 def test_a_larger_file_shows_its_progress(as_admin: Site, tmp_path: Path):
     TeamFactory(slug="devops")
     CategoryFactory(slug="general")
@@ -172,6 +174,7 @@ def test_a_larger_file_shows_its_progress(as_admin: Site, tmp_path: Path):
     assert Job.objects.count() == 2500
 
 
+@pytest.mark.slow
 def test_a_viewer_is_offered_no_upload(as_viewer: Site):
     JobFactory()
     as_viewer.go("jobs_job_changelist")
@@ -185,6 +188,7 @@ def test_a_viewer_is_offered_no_upload(as_viewer: Site):
 # ---- taxonomy, Slack, people --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_category_is_renamed_and_its_jobs_follow(as_admin: Site):
     category = CategoryFactory(name="Reports", slug="reports")
     JobFactory.create_batch(3, category=category)
@@ -200,6 +204,7 @@ def test_a_category_is_renamed_and_its_jobs_follow(as_admin: Site):
     expect(rows_of(page)).to_have_count(3)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_local_targets")
 def test_slack_is_set_up_and_tested(as_admin: Site, http_sink: HttpSink):
     http_sink.by_default(Reply(body=b"ok"))
@@ -220,6 +225,7 @@ def test_slack_is_set_up_and_tested(as_admin: Site, http_sink: HttpSink):
     assert "secret" not in page.content()
 
 
+@pytest.mark.slow
 @pytest.mark.smoke
 def test_a_user_is_added_and_given_another_role(as_admin: Site):
     as_admin.go("accounts_user_add")
@@ -243,6 +249,7 @@ def test_a_user_is_added_and_given_another_role(as_admin: Site):
     expect(page.get_by_text("This is the last active admin")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_the_jobs_of_somebody_who_left_are_handed_over(as_admin: Site):
     gone = UserFactory(username="gone")
     heir = UserFactory(username="heir")
@@ -289,6 +296,7 @@ def test_an_earlier_version_of_a_job_is_restored(as_user: Site):
 # ---- one's own ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.smoke
 def test_a_user_keeps_their_own_preferences_password_and_inbox(as_user: Site, open_site: Any):
     run = ExecutionFactory(job=JobFactory(name="Backup", created_by=as_user.user), failed=True)
@@ -327,6 +335,7 @@ def test_a_user_keeps_their_own_preferences_password_and_inbox(as_user: Site, op
     other.sign_in(as_user.user.username, "another-good-one")
 
 
+@pytest.mark.slow
 def test_the_bell_rings_on_a_page_that_stays_open(as_user: Site):
     as_user.go("jobs_job_changelist")
     bell = as_user.page.locator("[data-unread-url]")
@@ -337,6 +346,7 @@ def test_the_bell_rings_on_a_page_that_stays_open(as_user: Site):
     expect(bell).to_have_attribute("aria-label", "Inbox, unread: 1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("viewport", [None, PHONE])
 def test_the_first_steps_lead_through_an_empty_installation(open_site: Any, viewport: Any):
     CategoryFactory(slug="general", name="General")
@@ -367,6 +377,7 @@ PAGES_WITHOUT_ROWS = (
 )
 
 
+@pytest.mark.slow
 def test_an_empty_list_says_what_to_do_first(as_admin: Site):
     for name in PAGES_WITHOUT_ROWS:
         as_admin.go(name)
@@ -374,6 +385,7 @@ def test_an_empty_list_says_what_to_do_first(as_admin: Site):
         assert as_admin.faults() == [], name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("colours", ["light", "dark"])
 def test_the_desks_own_pages_have_no_faults(open_site: Any, tmp_path: Path, colours: str):
     """Those that are reached by a form; the others are in test_every_page."""

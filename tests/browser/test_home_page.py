@@ -48,6 +48,7 @@ def test_what_failed_is_run_again_with_one_click(as_user: Site):
     expect(page).to_have_url(f"{as_user.base}{reverse('admin:jobs_jobexecution_change', args=[run.pk])}")
 
 
+@pytest.mark.slow
 def test_it_is_brought_up_to_date_without_a_reload_and_keeps_the_focus(as_admin: Site):
     first = failed_job("First", as_admin.user)
     page = as_admin.page
@@ -67,6 +68,7 @@ def test_it_is_brought_up_to_date_without_a_reload_and_keeps_the_focus(as_admin:
     assert JobExecution.objects.filter(job=second).count() == 1
 
 
+@pytest.mark.slow
 def test_nothing_is_fetched_while_nobody_looks(as_viewer: Site):
     failed_job("First", user_of("admin"))
     page = as_viewer.page
@@ -83,6 +85,7 @@ def test_nothing_is_fetched_while_nobody_looks(as_viewer: Site):
         page.evaluate(HIDE, False)
 
 
+@pytest.mark.slow
 def test_it_says_when_it_cannot_be_brought_up_to_date(as_viewer: Site):
     page = as_viewer.page
     page.clock.install()
@@ -111,6 +114,7 @@ def test_a_number_leads_to_what_it_counts(as_viewer: Site):
     expect(page.locator("#result_list")).to_contain_text("Broken")
 
 
+@pytest.mark.slow
 def test_it_is_usable_on_a_phone_and_in_the_dark(open_site):
     site = open_site("admin", viewport=PHONE, colours="dark")
     failed_job("A rather long name of a job that needs two lines", site.user)

@@ -67,6 +67,7 @@ def test_a_webhook_job_is_made_with_a_preview(as_user: Site, taxonomy: None):
     assert (job.created_by, job.timezone) == (as_user.user, "America/New_York")
 
 
+@pytest.mark.slow
 @pytest.mark.smoke
 def test_a_github_job_is_made_and_its_metadata_corrected(as_admin: Site, taxonomy: None):
     page = begin_job(as_admin, "Release")
@@ -90,6 +91,7 @@ def test_a_github_job_is_made_and_its_metadata_corrected(as_admin: Site, taxonom
     assert Job.objects.get().metadata == {"env": "production"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_local_targets")
 def test_a_target_is_tested_before_it_is_saved(as_user: Site, taxonomy: None, http_sink: HttpSink):
     http_sink.on("/run", Reply(status=500, body=b'{"error":"no disk"}'), Reply(body=b"done"))
@@ -107,6 +109,7 @@ def test_a_target_is_tested_before_it_is_saved(as_user: Site, taxonomy: None, ht
     assert not Job.objects.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.smoke
 def test_a_job_is_run_paused_and_edited_from_its_page(as_user: Site, taxonomy: None):
     job = JobFactory(name="Mine", created_by=as_user.user)
@@ -128,6 +131,7 @@ def test_a_job_is_run_paused_and_edited_from_its_page(as_user: Site, taxonomy: N
     assert JobExecution.objects.filter(trigger_type="manual").count() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.smoke
 def test_end_dates_are_extended_in_bulk(as_user: Site):
     JobFactory(name="Mine A", created_by=as_user.user, end_date=SOON)
@@ -153,6 +157,7 @@ def test_end_dates_are_extended_in_bulk(as_user: Site):
     }
 
 
+@pytest.mark.slow
 def test_the_last_row_stays_in_reach_of_the_bar_of_actions(as_admin: Site):
     for n in range(30):
         JobFactory(name=f"Job {n}")
@@ -190,6 +195,7 @@ def test_a_user_is_refused_on_anothers_job(as_user: Site):
     assert Job.objects.get().is_active
 
 
+@pytest.mark.slow
 def test_a_viewer_finds_and_reads_and_is_offered_nothing_to_change(as_viewer: Site):
     job = JobFactory(name="Backup", metadata={"env": "production"}, consecutive_failures=3)
     JobFactory(name="Other")
@@ -215,6 +221,7 @@ SCROLLS = """() => [...document.querySelectorAll('#changelist *')].some(
 )"""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("viewport", "colours"), [(DESKTOP, "light"), (PHONE, "dark")])
 def test_pages_keep_to_the_window_and_can_be_read(open_site, viewport, colours):
     long = "a_name_without_any_space_that_goes_on_and_on_" * 4
@@ -242,6 +249,7 @@ def test_pages_keep_to_the_window_and_can_be_read(open_site, viewport, colours):
     assert site.faults() == []
 
 
+@pytest.mark.slow
 def test_a_link_in_a_message_opens_the_form_at_the_end_date(as_admin: Site):
     job = JobFactory()
 

@@ -38,6 +38,7 @@ def walk(page) -> list[dict]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["jobs_job_add", "jobs_job_changelist"])
 def test_whatever_takes_the_focus_is_seen_and_shows_it(open_site, name):
     admin = user_of("admin")
@@ -87,6 +88,7 @@ def test_the_menus_open_and_close_by_keyboard(as_viewer):
     expect(filters).to_be_focused()
 
 
+@pytest.mark.slow
 def test_the_navigation_of_a_phone_opens_and_closes_by_keyboard(open_site):
     site = open_site("viewer", viewport=PHONE)
     site.go("index")
@@ -110,6 +112,7 @@ def test_a_form_is_sent_once(as_admin):
     assert sent == ["POST"]
 
 
+@pytest.mark.slow
 def test_the_sign_in_begins_in_its_first_field(open_site):
     site = open_site()
     site.go("login")

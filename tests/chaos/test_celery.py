@@ -42,7 +42,8 @@ def is_answering(url: str) -> bool:
     return True
 
 
-@pytest.fixture(params=list(BROKERS))
+# One in every run, both in `make nightly`.
+@pytest.fixture(params=["redis", pytest.param("rabbitmq", marks=pytest.mark.slow)])
 def broker(request: pytest.FixtureRequest) -> dict[str, str]:
     """The settings that name a broker, with queues of this test's own."""
     url = BROKERS[request.param]

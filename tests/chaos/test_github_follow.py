@@ -13,7 +13,7 @@ import pytest
 from tests.chaos.github import dispatch_with_faults, follow_through_a_crash
 from tests.chaos.harness import Schedulers, schedulers_in
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.databases]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.smoke]
 
 
 @pytest.fixture
