@@ -51,6 +51,7 @@ class Outcome:
 def main() -> None:
     options = _options()
     start_django(options.database)
+    create_database(options.database)
     print(f"{describe_run()}, {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}\n")
     print(
         "| jobs | scheme | first | last arrival | recorded | ratio | CPU s | ratio | peak MB | lost | "
