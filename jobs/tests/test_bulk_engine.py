@@ -187,7 +187,7 @@ def statements(rows: list[Entry], **options: Any) -> int:
 
 
 @pytest.mark.databases
-def test_a_batch_costs_at_most_seventeen_statements_and_a_row_none(heard: Any) -> None:
+def test_a_batch_costs_some_statements_and_a_row_none(heard: Any) -> None:
     """Counted with the savepoints: those that stand for a transaction in a test, and those that keep a notice
     that cannot be told from costing the change. With the notice at the end, and the history of changes."""
     uma = UserFactory(admin=True)
@@ -204,7 +204,8 @@ def test_a_batch_costs_at_most_seventeen_statements_and_a_row_none(heard: Any) -
         ]
 
     assert costs[5] == costs[engine.BATCH]
-    assert max(costs[engine.BATCH]) <= 17
+    # PostgreSQL sees to it that whoever is told is still there when the transaction ends.
+    assert max(costs[engine.BATCH]) <= (19 if connection.vendor == "postgresql" else 17)
 
 
 def test_ten_batches_cost_ten_times_one(monkeypatch: pytest.MonkeyPatch) -> None:
