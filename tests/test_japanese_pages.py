@@ -24,7 +24,8 @@ COLUMN_NAMES = {column.title for column in COLUMNS}
 NOT_WORDS = re.compile(
     r"""[\d:. -]+(JST|\+09:00)|\(?[A-Z][a-z]+/[A-Z][a-z]+\)?|POST\ .*|https?:.*|\S*@\S*|\S+:\d+|[a-z\d_./-]+
     |cronsched|Webhook(\ ·|\ URL)?|GitHub(\ App|\ Actions)?(\ ·)?|App\ ID|Slack(\ settings)?|CSV|JST|API|Cron
-    |·?\ ?Platform|General|Ended(\ \|\ cronsched)?|(500\ )?Server\ Error|Notification\ preferences\ of.*|term\ \d+:.*
+    |·?\ ?Platform|General|Ended(\ \|\ cronsched)?|(500\ )?Server\ Error
+    |Notification\ preferences\ of.*|term\ \d+:.*
     |prune.*|\d+:\ job\ 'prune'.*|Job\ failed|[\da-f-]{36}.*|A\ name\ that\ is.*|the\ mail\ server\ said.*
     |address:.*|nightly_.*|.*\(cs_1…\)|ops\+<script>.*""",
     re.VERBOSE,

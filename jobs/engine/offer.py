@@ -61,11 +61,15 @@ class Offers:
             return False
         with metrics.DATABASE.labels("offer").time():
             offered = take(now=now, term=term)
-        for queue, ids in offered.items():
-            for first in range(0, len(ids), IDS_PER_MESSAGE):
-                if not self._tell(queue, ids[first : first + IDS_PER_MESSAGE]):
-                    _take_back(ids[first:])
-                    return False
+        messages = [
+            (queue, ids[first : first + IDS_PER_MESSAGE])
+            for queue, ids in offered.items()
+            for first in range(0, len(ids), IDS_PER_MESSAGE)
+        ]
+        for index, (queue, ids) in enumerate(messages):
+            if not self._tell(queue, ids):
+                _take_back([pk for _, rest in messages[index:] for pk in rest])
+                return False
         return sum(map(len, offered.values())) == BATCH
 
     def _sweep(self, now: datetime, term: Term) -> None:

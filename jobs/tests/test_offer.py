@@ -136,6 +136,16 @@ def test_while_the_broker_is_away_runs_wait_and_it_is_said_once(offers, broker, 
     assert "the broker answers again" in caplog.text
 
 
+def test_what_was_not_published_is_taken_back_for_every_queue(offers, broker, term):
+    for queue in ("dmz", ""):
+        queued(job=JobFactory(pic_team=TeamFactory(send_queue=queue)))
+    broker.away = True
+
+    offers(now=NOON, term=term)
+
+    assert list(JobExecution.objects.values_list("offered_at", flat=True)) == [None, None]
+
+
 def test_what_no_worker_took_within_the_grace_is_missed(offers, broker, steady, term):
     run = ExecutionFactory(queued=True, scheduled_for=NOON, available_at=NOON)
     offers(now=NOON, term=term)

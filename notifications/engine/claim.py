@@ -99,7 +99,8 @@ def _heads(queued: Sequence[Message], now: datetime) -> list[Message]:
 def _told_at(groups: set[str], now: datetime) -> dict[str, datetime]:
     """When each of these recipients was told within the last minute, or is being told."""
     rows = Message.objects.filter(group_key__in=groups)
-    sent = rows.filter(state=MessageState.SENT, sent_at__gt=now - QUIET)
+    # Not what was sent "later": before the clock was set back.
+    sent = rows.filter(state=MessageState.SENT, sent_at__gt=now - QUIET, sent_at__lte=now)
     latest = sent.order_by().values("group_key").annotate(last=Max("sent_at"))
     told: dict[str, datetime] = dict(latest.values_list("group_key", "last"))
     sending = rows.filter(state=MessageState.SENDING, next_attempt_at__gt=now)

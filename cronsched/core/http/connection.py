@@ -110,6 +110,8 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except HttpParserUpgrade:
+            # What follows is no HTTP any more, although the parser would keep it.
+            self.is_reusable = False
             self._end()
         except HttpParserError:
             self._end(InvalidAnswer())

@@ -52,10 +52,13 @@ class Pool:
     async def take(self, url: URL) -> Connection:
         """A connection to this host: one that is open, or a new one. Raises OSError."""
         idle = self._idle.get(_key(url), [])
+        # A loop that stood still has closed nothing in time, and has not read what servers closed meanwhile.
+        oldest = asyncio.get_running_loop().time() - 2 * KEEPALIVE_S
         while idle:
-            connection, _ = idle.pop()
-            if connection.is_reusable:
+            connection, since = idle.pop()
+            if connection.is_reusable and since > oldest:
                 return connection
+            connection.close()
         return await self._open(url)
 
     def give_back(self, url: URL, connection: Connection) -> None:

@@ -270,3 +270,23 @@ def test_calls_to_a_trusted_host_are_bounded(http_sink, monkeypatch):
 
     assert {result.status for result in results} == {200}
     assert http_sink.connections == 2
+
+
+def test_a_connection_that_left_http_serves_no_other_call():
+    upgraded = answering(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", OK)
+
+    with server(upgraded, answering(OK)) as port:
+        first, second = send(*[f"http://127.0.0.1:{port}/"] * 2)
+
+    assert (first.status, second.status, second.body) == (101, 200, "ok")
+
+
+def test_a_connection_that_stood_too_long_serves_no_other_call(monkeypatch):
+    """As after a loop that stood still: nothing has closed it, and what the server did is unread."""
+    monkeypatch.setattr(pool, "KEEPALIVE_S", -1.0)
+    monkeypatch.setattr(pool.Pool, "_close_idle", lambda self: None)
+
+    with server(answering(OK), answering(OK)) as port:
+        results = send(*[f"http://127.0.0.1:{port}/"] * 2)
+
+    assert [result.status for result in results] == [200, 200]
