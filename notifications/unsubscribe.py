@@ -84,6 +84,9 @@ def why_unwanted(message: Message) -> str:
     users = User.objects.active().filter(pk__in=readers).select_related("notification_preferences")
     if not users:
         return "Not sent: the account has been deactivated or deleted since."
+    users = users.filter(email_key=name_key(message.recipient))
+    if not users:
+        return "Not sent: the account has another address since."
     wishes = [getattr(user, "notification_preferences", None) or NotificationPreferences() for user in users]
     if not any(getattr(wish, topic) for wish in wishes for topic in topics):
         return "Not sent: it has been switched off in the preferences since."

@@ -444,7 +444,7 @@ def test_a_long_answer_stays_within_slacks_limits_and_is_cut_between_letters(
 # ---- what changed while it waited ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fate", ["deactivated", "deleted", "unwilling", "unsubscribed"])
+@pytest.mark.parametrize("fate", ["deactivated", "deleted", "unwilling", "unsubscribed", "moved"])
 def test_mail_that_waited_asks_again_whether_it_is_wanted(
     mailer: Sender, mail_sink: MailSink, fate: str
 ) -> None:
@@ -461,6 +461,10 @@ def test_mail_that_waited_asks_again_whether_it_is_wanted(
         owner.delete()
     elif fate == "unwilling":
         update_preferences(owner, changes={"email_on_job_failure": False}, now=NOON)
+    elif fate == "moved":
+        # The address may have been mistyped, and be a stranger's.
+        owner.email = "owner@example.org"
+        owner.save()
     else:
         unsubscribe(Subscription(address="owner@example.com", topics=["email_on_job_failure"]), now=NOON)
     mailer.run_once()
