@@ -17,8 +17,8 @@ from django.db.models import F
 
 from accounts.models import LoginFailure
 from cronsched.core.api.address import address_group
-from cronsched.core.api.exceptions import Throttled
 from cronsched.core.db import retry_conflicts
+from cronsched.core.errors import Throttled
 from cronsched.core.text import name_key
 
 WINDOW = timedelta(minutes=15)

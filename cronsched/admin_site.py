@@ -28,8 +28,7 @@ from accounts.viewing_page import viewing_page
 from cronsched.core import clock
 from cronsched.core.admin import BaseAdmin, in_words
 from cronsched.core.api.address import client_address
-from cronsched.core.api.exceptions import Throttled
-from cronsched.core.errors import DomainError
+from cronsched.core.errors import DomainError, Throttled
 from cronsched.core.said import said
 from cronsched.guide import guide, hide_guide
 

@@ -11,8 +11,7 @@ import pytest
 from accounts import services, throttle
 from accounts.models import User
 from accounts.tests.factories import UserFactory
-from cronsched.core.api.exceptions import Throttled
-from cronsched.core.errors import DomainError
+from cronsched.core.errors import DomainError, Throttled
 from cronsched.testing.threads import at_once
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.databases]

@@ -7,7 +7,7 @@ import pytest
 from accounts import throttle
 from accounts.models import LoginFailure
 from accounts.throttle import ACCOUNT_LIMIT, ADDRESS_LIMIT, WINDOW, charge, forgive
-from cronsched.core.api.exceptions import Throttled
+from cronsched.core.errors import Throttled
 
 pytestmark = pytest.mark.django_db
 

@@ -55,3 +55,14 @@ class Conflict(DomainError):
 class TooLarge(DomainError):
     status = 413
     error = "Payload too large"
+
+
+class Throttled(DomainError):
+    """Too many attempts; `retry_after_s` is when it may be tried again."""
+
+    status = 429
+    error = "Too many requests"
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = max(1, retry_after_s)

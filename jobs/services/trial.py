@@ -15,9 +15,8 @@ from typing import Any
 
 from django.conf import settings
 
-from cronsched.core.api.exceptions import Throttled
 from cronsched.core.crypto import SecretUnreadable
-from cronsched.core.errors import InvalidInput
+from cronsched.core.errors import InvalidInput, Throttled
 from jobs.engine import config as engine_config
 from jobs.engine.github_tokens import Credential, TokenBook
 from jobs.engine.messages import Delivery, DeliveryResult, GitHubTarget, Outcome, TargetKind

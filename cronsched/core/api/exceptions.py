@@ -15,7 +15,7 @@ from django.http import Http404
 from rest_framework import exceptions
 from rest_framework.response import Response
 
-from cronsched.core.errors import DomainError, InvalidInput
+from cronsched.core.errors import DomainError, InvalidInput, Throttled
 
 # Every status that the API may answer with, and the short type for those without their own.
 ERROR_NAMES: Mapping[int, str] = {
@@ -46,17 +46,6 @@ class InvalidPayload(InvalidInput):
     """A body that is not JSON, not an object, or holds what JSON cannot carry."""
 
     error = "Invalid payload"
-
-
-class Throttled(DomainError):
-    """Too many attempts; `retry_after_s` is when it may be tried again."""
-
-    status = 429
-    error = "Too many requests"
-
-    def __init__(self, message: str, *, retry_after_s: int) -> None:
-        super().__init__(message)
-        self.retry_after_s = max(1, retry_after_s)
 
 
 def error_body(

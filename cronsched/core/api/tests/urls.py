@@ -16,11 +16,10 @@ from rest_framework.response import Response
 
 from accounts.models import User
 from accounts.roles import may_create_jobs
-from cronsched.core.api.exceptions import Throttled
 from cronsched.core.api.fields import ContractSerializer, FlagField, TextField
 from cronsched.core.api.routers import ContractRouter, route
 from cronsched.core.api.viewsets import ANYONE, SIGNED_IN, ContractViewSet, Right
-from cronsched.core.errors import Conflict, Forbidden, InvalidInput, NotFound
+from cronsched.core.errors import Conflict, Forbidden, InvalidInput, NotFound, Throttled
 
 REFUSALS: dict[str, Exception] = {
     "invalid": InvalidInput("Name is taken.", field="name"),
