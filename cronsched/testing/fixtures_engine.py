@@ -14,6 +14,21 @@ from jobs.engine.lease import Term, acquire
 from jobs.engine.messages import Delivery, DeliveryResult, Outcome, Reason
 
 
+class Steady:
+    """A clock in seconds that nobody sets, and that the test moves on: `steady.now += 5`."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def steady() -> Steady:
+    return Steady()
+
+
 @pytest.fixture
 def engine_config() -> EngineConfig:
     return EngineConfig(grace_s=30, max_instances=3, timeout_s=30, github_token="gh-token")

@@ -27,7 +27,7 @@ from django.db import Error, close_old_connections
 from cronsched.core import clock
 from jobs.engine import metrics
 from jobs.engine.backoff import Backoff
-from jobs.engine.claim import claim
+from jobs.engine.claim import Claim, claim
 from jobs.engine.config import EngineConfig
 from jobs.engine.follow.follower import Follower
 from jobs.engine.lease import LeaseKeeper, LeaseLost, Term
@@ -56,6 +56,15 @@ STUCK_LEAST_S = 120.0
 def make_holder() -> str:
     """Names this process in the lease: host, process, and a part that no restart repeats."""
     return f"{socket.gethostname()[:200]}:{os.getpid()}:{secrets.token_hex(3)}"
+
+
+def hand_over(claimed: Claim, *, sender: Sender, recorder: Recorder) -> None:
+    """Send what was claimed, and record what failed before it could be sent."""
+    for result in claimed.refused:
+        recorder.put(result)
+    if claimed.deliveries:
+        metrics.SENT.inc(len(claimed.deliveries))
+        sender.submit(claimed.deliveries)
 
 
 class Engine:
@@ -253,9 +262,5 @@ class Engine:
             return True
         with metrics.DATABASE.labels("claim").time():
             claimed = claim(now=self._now(), term=term, limit=limit, config=self._config)
-        for result in claimed.refused:
-            self.recorder.put(result)
-        if claimed.deliveries:
-            metrics.SENT.inc(len(claimed.deliveries))
-            self.sender.submit(claimed.deliveries)
+        hand_over(claimed, sender=self.sender, recorder=self.recorder)
         return claimed.count == limit

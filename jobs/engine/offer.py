@@ -91,7 +91,6 @@ class Offers:
         if self._is_silent:
             logger.info("offer: the broker answers again")
         self._is_silent = False
-        metrics.SENT.inc(len(ids))
         return True
 
 

@@ -19,7 +19,7 @@ from cronsched.core import clock
 from jobs.engine import metrics
 from jobs.engine.claim import DEADLINE_MARGIN_S, claim_offered
 from jobs.engine.config import EngineConfig
-from jobs.engine.loop import RECORD_STOP_S, make_holder
+from jobs.engine.loop import RECORD_STOP_S, hand_over, make_holder
 from jobs.engine.recorder import Recorder
 from jobs.engine.send import Sender, SenderConfig
 
@@ -93,8 +93,5 @@ class Worker:
             claimed = claim_offered(
                 ids, now=self._now(), holder=self.holder, config=self._config, send_by=send_by
             )
-        for result in claimed.refused:
-            self.recorder.put(result)
-        if claimed.deliveries:
-            self.sender.submit(claimed.deliveries)
+        hand_over(claimed, sender=self.sender, recorder=self.recorder)
         return claimed.count

@@ -7,6 +7,7 @@ import pytest
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 
 from cronsched.core.db import DatabaseNow, database_now
+from cronsched.testing.fixtures_engine import Steady
 from jobs.engine import lease
 from jobs.engine.lease import LeaseKeeper, LeaseLost, Term, acquire, prove, release, renew
 from jobs.engine.ticker import Lag
@@ -22,16 +23,6 @@ def expire() -> None:
 
 
 _UTC = {"mysql": "SET time_zone = '+00:00'", "postgresql": "SET TIME ZONE 'UTC'"}
-
-
-class Steady:
-    """A clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.time = 100.0
-
-    def __call__(self) -> float:
-        return self.time
 
 
 def keeper(holder: str, clock: Steady, lost: list[str] | None = None) -> LeaseKeeper:
@@ -113,9 +104,9 @@ def test_keeper_trusts_itself_only_until_the_start_of_its_renewal_plus_the_lease
     leader.turn()
     assert leader.is_trusted()
 
-    clock.time += 15 * (1 - lease.MARGIN_SHARE) - 0.1
+    clock.now += 15 * (1 - lease.MARGIN_SHARE) - 0.1
     assert leader.is_trusted()
-    clock.time += 0.2
+    clock.now += 0.2
 
     assert not leader.is_trusted()
 
@@ -126,7 +117,7 @@ def test_a_slow_renewal_does_not_stretch_the_trust(monkeypatch):
     leader.turn()
 
     def slow_renew(term: Term, **given: Any) -> bool:
-        clock.time += 14
+        clock.now += 14
         return True
 
     monkeypatch.setattr(lease, "renew", slow_renew)
@@ -148,7 +139,7 @@ def test_a_silent_database_ends_trust_in_time_and_the_same_term_may_come_back(mo
     with monkeypatch.context() as patch:
         patch.setattr(lease, "renew", silent)
         leader.turn()
-        clock.time += 20
+        clock.now += 20
         assert not leader.is_trusted()
     leader.turn()
 
@@ -198,19 +189,19 @@ def test_a_leader_is_steady_from_its_beginning_and_anew_after_each_long_silence(
     clock = Steady()
     leader = keeper("a", clock)
     leader.turn()
-    clock.time += 10
+    clock.now += 10
     leader.turn()
     assert leader.steady_s() == 10
 
-    clock.time += 5
+    clock.now += 5
     with monkeypatch.context() as away:
         away.setattr(lease, "renew", refuse)
         leader.turn()
     assert leader.steady_s() == 15, "a short silence is none"
 
-    clock.time += 60
+    clock.now += 60
     leader.turn()
-    clock.time += 3
+    clock.now += 3
     assert leader.steady_s() == 3
 
 
@@ -277,7 +268,7 @@ def test_a_standby_says_now_and_then_that_it_is_there():
     SchedulerStandby.objects.update(seen_at=DatabaseNow(-lease.STANDBY_SEEN_S))
     second.turn()
     assert not lease.standbys(), "it has said so a moment ago"
-    clock.time += lease.STANDBY_NOTE_S
+    clock.now += lease.STANDBY_NOTE_S
     second.turn()
     assert [row.holder for row in lease.standbys()] == ["b"]
 

@@ -36,22 +36,9 @@ class Broker:
         return [pk for _, ids in self.messages for pk in ids]
 
 
-class Steady:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def broker() -> Broker:
     return Broker()
-
-
-@pytest.fixture
-def steady() -> Steady:
-    return Steady()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from cronsched.core.http.guard import AddressPolicy
+from cronsched.testing.fixtures_engine import Steady
 from cronsched.testing.http_sink import HttpSink
 from jobs.engine import worker as worker_module
 from jobs.engine.config import EngineConfig
@@ -16,19 +17,6 @@ from jobs.models import JobExecution
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.databases]
-
-
-class Steady:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def steady() -> Steady:
-    return Steady()
 
 
 @pytest.fixture

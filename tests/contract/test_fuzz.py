@@ -71,7 +71,7 @@ def schema_of(*, max_examples: int) -> Any:
 
 
 # The world is one for all requests of an operation: what each writes is undone.
-patient = settings(suppress_health_check=list(HealthCheck), deadline=None)
+patient = settings(suppress_health_check=list(HealthCheck))
 SHORT = schema_of(max_examples=2)
 LONG = schema_of(max_examples=150)
 
