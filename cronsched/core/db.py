@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar
 
+from django.core.exceptions import EmptyResultSet
 from django.db import DatabaseError, InterfaceError, OperationalError, connection, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
@@ -238,6 +239,24 @@ def _prepare_column(field: Any, values: Iterable[Any]) -> Iterator[Any]:
         if value is not known:
             known, stored = value, field.get_db_prep_save(value, connection)
         yield stored
+
+
+def driver_rows(queryset: models.QuerySet[Any], *columns: str) -> list[dict[str, Any]]:
+    """As `values()`, but each value as the driver gives it: for answers of thousands of rows.
+
+    Django's converters take four times as long as the reading itself. Without them a time is a naive datetime
+    in UTC, or an aware one on PostgreSQL; an id text, in hexadecimal with or without dashes, or a UUID there;
+    a JSON field its text; a flag may be 0 or 1.
+    """
+    chosen = queryset.values(*columns).query
+    names = (*chosen.extra_select, *chosen.values_select, *chosen.annotation_select)
+    try:
+        sql, params = chosen.get_compiler(connection=connection).as_sql()
+    except EmptyResultSet:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def by_ids(queryset: models.QuerySet[Any], ids: list[Any]) -> models.QuerySet[Any]:
