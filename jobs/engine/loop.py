@@ -37,6 +37,7 @@ from jobs.engine.rescue import miss_stale_queue
 from jobs.engine.send import Sender, SenderConfig
 from jobs.engine.tally import reopen
 from jobs.engine.ticker import Ticker
+from jobs.models import JobExecution
 
 logger = logging.getLogger(__name__)
 
@@ -248,6 +249,9 @@ class Engine:
 
     def _dispatch_all(self, term: Term, until: float) -> None:
         """Send all that is queued, waiting for room, until this tick's time is up."""
+        if self._offer is None and not JobExecution.objects.sendable(self._now()).exists():
+            # As in most seconds: no transaction for nothing.
+            return
         while self._dispatch(term) and time.monotonic() < until:
             if self._offer is None and not self.sender.free:
                 self._freed.clear()
