@@ -11,9 +11,8 @@ apscheduler what the earlier system's documents describe: a cron trigger for eac
             a misfire grace of 30 s; a run reads its job, writes its row, calls with requests, writes the
             row again and a notice to the owner
 store       the same with django-apscheduler's store, an entry for each job
-celery      the same run as a task: Celery Beat with an entry for each job (its own scheduler: none that
-            reads its entries from a database, which costs more), a worker of 20 threads, Redis between
-            them (127.0.0.1:6379, database 15)
+celery      the same run as a task: django-celery-beat with a crontab entry for each job, so DUE is a whole
+            minute; a worker of 20 threads; Redis between them (127.0.0.1:6379, database 15)
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -225,37 +224,35 @@ def run_job(job_id: str) -> None:
 
 def celery(due: float) -> None:
     from celery import Celery
+    from django.core.management import call_command
 
+    call_command("migrate", "django_celery_beat", verbosity=0)
+    _make_beat_entries(datetime.fromtimestamp(due, UTC))
     app = Celery("bench", broker="redis://127.0.0.1:6379/15")
     app.conf.update(
         task_default_queue=f"bench-{uuid.uuid4()}",
         task_ignore_result=True,
-        beat_scheduler="celery.beat:Scheduler",
-        beat_schedule={
-            str(pk): {"task": "run_job", "schedule": _once(due), "args": (str(pk),)} for pk, _ in _jobs()
-        },
+        beat_scheduler="django_celery_beat.schedulers:DatabaseScheduler",
     )
     app.task(run_job, name="run_job")
-    # Beat runs in a thread, as the worker's do.
+    # Beat in a thread, as the worker's are.
     threading.Thread(target=lambda: app.Beat(loglevel="ERROR").run(), daemon=True).start()
     app.worker_main(["worker", "--pool=threads", "--concurrency=20", "--loglevel=ERROR", "--without-mingle"])
 
 
-def _once(due: float) -> Any:
-    """A schedule of Celery's: at DUE, and never again."""
-    from celery.schedules import schedstate, schedule
+def _make_beat_entries(at: datetime) -> None:
+    import json
 
-    class Once(schedule):
-        has_run = False
+    from django_celery_beat.models import CrontabSchedule, PeriodicTask, PeriodicTasks
 
-        def is_due(self, last_run_at: datetime) -> Any:
-            left = due - time.time()
-            if left > 0:
-                return schedstate(is_due=False, next=left)
-            is_due, self.has_run = not self.has_run, True
-            return schedstate(is_due=is_due, next=3600.0)
-
-    return Once(timedelta(hours=1))
+    yearly = CrontabSchedule.objects.create(
+        minute=at.minute, hour=at.hour, day_of_month=at.day, month_of_year=at.month, timezone="UTC"
+    )
+    PeriodicTask.objects.bulk_create(
+        PeriodicTask(name=str(pk), task="run_job", args=json.dumps([str(pk)]), crontab=yearly)
+        for pk, _ in _jobs()
+    )
+    PeriodicTasks.update_changed()
 
 
 RUN: dict[str, Callable[[float], None]] = {
@@ -270,7 +267,7 @@ RUN: dict[str, Callable[[float], None]] = {
 
 def main() -> None:
     name, database, due = sys.argv[1:]
-    start_django(database)
+    start_django(database, *(["django_celery_beat"] if name == "celery" else []))
     RUN[name](float(due))
     time.sleep(3600)
 
