@@ -61,7 +61,9 @@ def test_no_column_becomes_required_that_was_not(loader):
             if operation.name in before.fields and before.fields[operation.name].null:
                 tightened.append(f"{key[0]}.{operation.model_name_lower}.{operation.name}")
 
-    assert tightened == [], "the previous version still writes NULL there: fill it now, require it a release later"
+    assert tightened == [], (
+        "the previous version still writes NULL there: fill it now, require it a release later"
+    )
 
 
 def test_nothing_is_renamed(loader):
