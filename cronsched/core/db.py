@@ -159,9 +159,15 @@ def retry_conflicts(function: Callable[P, R]) -> Callable[P, R]:
     return wrapper
 
 
-def locked(queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:
-    """Lock the rows for this transaction where the database can; SQLite's IMMEDIATE already has."""
-    return queryset.select_for_update() if connection.features.has_select_for_update else queryset
+def locked(queryset: models.QuerySet[Any], *, keeps_key: bool = False) -> models.QuerySet[Any]:
+    """Lock the rows for this transaction where the database can; SQLite's IMMEDIATE already has.
+
+    `keeps_key`: they will be neither deleted nor given another key, so that PostgreSQL lets others insert
+    rows that refer to them meanwhile.
+    """
+    if not connection.features.has_select_for_update:
+        return queryset
+    return queryset.select_for_update(no_key=keeps_key and connection.features.has_select_for_no_key_update)
 
 
 def locked_skipping(queryset: models.QuerySet[Any]) -> models.QuerySet[Any]:

@@ -12,7 +12,9 @@ from django.db import InterfaceError, OperationalError, connection
 from django.test.utils import CaptureQueriesContext
 
 from cronsched.core.http.guard import AddressPolicy
+from cronsched.testing.fixtures_engine import Steady
 from jobs.engine import lease, loop
+from jobs.engine.claim import SEND_WITHIN_S, claim
 from jobs.engine.config import EngineConfig
 from jobs.engine.lease import LeaseKeeper
 from jobs.engine.loop import Engine
@@ -24,7 +26,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def engine(engine_config: EngineConfig) -> Iterator[Engine]:
+def engine(engine_config: EngineConfig, steady: Steady) -> Iterator[Engine]:
     """An engine that leads, without its ticker and its lease's thread."""
     made = Engine(
         engine_config,
@@ -32,6 +34,7 @@ def engine(engine_config: EngineConfig) -> Iterator[Engine]:
         lease_s=15,
         resync=lambda now: None,
         now=lambda: NOON,
+        steady=steady,
     )
     made.recorder.start()
     made.sender.start()
@@ -70,6 +73,27 @@ def test_what_is_queued_leaves_although_planning_fails(engine, monkeypatch, erro
 
     run.refresh_from_db()
     assert run.status != "queued"
+
+
+def test_a_leader_that_was_suspended_after_the_claim_sends_nothing(engine, steady, monkeypatch):
+    """Nobody took the lead meanwhile, so that it still trusts itself; its run may have been given up."""
+    run = ExecutionFactory(queued=True, manual=True, available_at=NOON)
+    claimed = []
+
+    def claim_and_sleep(**options):
+        claimed.append(claim(**options))
+        steady.now += SEND_WITHIN_S
+        return claimed[-1]
+
+    monkeypatch.setattr(loop, "claim", claim_and_sleep)
+
+    engine.tick()
+    engine.sender.stop(5)
+    engine.recorder.stop(5)
+
+    run.refresh_from_db()
+    assert run.pk in {delivery.execution_id for delivery in claimed[0].deliveries}
+    assert (run.status, run.claim_token) == ("queued", None)
 
 
 def test_planning_does_not_wait_for_what_else_a_leader_does(engine, monkeypatch):
