@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import date
+from functools import partial
 from http import HTTPStatus
 from typing import Any, ClassVar
 from urllib.parse import urlencode
@@ -20,7 +22,7 @@ from django.contrib.admin.actions import delete_selected as ask_before_deleting
 from django.contrib.admin.utils import flatten_fieldsets, quote
 from django.core.exceptions import ValidationError
 from django.core.paginator import Page, Paginator
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Model, QuerySet
 from django.forms.boundfield import BoundField
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -33,7 +35,7 @@ from django.utils.translation import gettext_lazy
 from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
 
-from cronsched.core.db import by_ids
+from cronsched.core.db import by_ids, locked
 from cronsched.core.errors import DomainError, Forbidden
 from cronsched.core.said import said
 
@@ -109,19 +111,43 @@ class ListPage(ChangeList):  # type: ignore[misc]
 
 
 class ServiceForm(forms.ModelForm):  # type: ignore[type-arg]
-    """Reads the fields and validates nothing; `refusal` is what a service said about them."""
+    """Reads the fields and validates nothing; `refusal` is what a service said about them.
+
+    The form of a row carries what it showed (`initial-<field>`, hidden beside each field). What is sent is
+    compared with that and not with the row as it has become: a field that nobody touched is never written.
+    One that was touched here and changed elsewhere meanwhile is refused once, and what stands there now
+    counts as shown from then on: to save again is to overwrite it knowingly.
+    """
 
     refusal: ClassVar[DomainError | None] = None
     # Where the service's name of a field is not the form's.
     aliases: ClassVar[Mapping[str, str]] = {}
+    # Secrets: an empty field keeps them, and no copy of what is typed there ever goes into the page.
+    never_shown: ClassVar[frozenset[str]] = frozenset()
+    # The words for who changed a field, by the service's name of it; "" where nobody knows.
+    who_changed: ClassVar[Callable[[str], str]] = staticmethod(lambda name: "")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, field in self.fields.items():
+            is_known = not self.is_bound or self[name].html_initial_name in self.data
+            is_shown = not self.instance._state.adding and name not in self.never_shown
+            field.show_hidden_initial = is_shown and is_known
 
     def _clean_fields(self) -> None:
         for name, bound in self._bound_items():  # type: ignore[attr-defined]
             self.cleaned_data[name] = _read(bound)
 
+    @cached_property
+    def changed_data(self) -> list[str]:
+        """What was changed of what the form showed, whatever the row has become since."""
+        fields = self._bound_items()  # type: ignore[attr-defined]
+        return [name for name, bound in fields if bound.field.has_changed(_shown(bound), bound.data)]
+
     def _post_clean(self) -> None:
         """In the place of the model's own validation, which would speak in other words."""
         if self.refusal is None:
+            self._refuse_overwriting()
             return
         details = self.refusal.details or {"": [in_words(self.refusal)]}
         for key, texts in details.items():
@@ -148,6 +174,35 @@ class ServiceForm(forms.ModelForm):  # type: ignore[type-arg]
         services = {form_name: name for name, form_name in self.aliases.items()}
         return {services.get(name, name): self.as_input(name, self.cleaned_data[name]) for name in names}
 
+    def _refuse_overwriting(self) -> None:
+        """Say of each field that would be written over a change which this form never showed."""
+        typed = self.typed()
+        moved = [key for key in typed if self._is_overwriting(self.aliases.get(key, key), typed[key])]
+        for key in moved:
+            bound = self[self.aliases.get(key, key)]
+            self.add_error(bound.name, self._overwriting_words(key, bound))
+            self.data = self.data.copy()
+            self.data[bound.html_initial_name] = _as_hidden(bound)
+
+    def _is_overwriting(self, name: str, value: Any) -> bool:
+        bound = self[name]
+        if not bound.field.show_hidden_initial or _text_of(_sent(bound)) == _text_of(_as_hidden(bound)):
+            return False
+        # What both have changed to the same is no conflict; what follows from another field has no data.
+        given = bound.data if name in self.changed_data else value
+        return bool(bound.field.has_changed(bound.initial, given))
+
+    def _overwriting_words(self, key: str, bound: BoundField) -> str:
+        present = getattr(self.instance, bound.name, _as_hidden(bound))
+        if isinstance(present, bool):
+            present = _("yes") if present else _("no")
+        who = self.who_changed(key) or _("Somebody changed this: it is “%s” now.") % present
+        advice = _(
+            "That was after you had opened the form. Save again to put yours in its place, or enter what is "
+            "there now to keep it."
+        )
+        return f"{who} {advice}"
+
     def as_input(self, name: str, value: Any) -> Any:
         """The value as a client of the API would send it."""
         if isinstance(value, date):
@@ -163,6 +218,34 @@ def _read(bound: BoundField) -> Any:
         return bound.field.to_python(bound.data)
     except ValidationError:
         return bound.data
+
+
+def _sent(bound: BoundField) -> Any:
+    """What came back of the hidden copy; None where there is none."""
+    return bound.form.data.get(bound.html_initial_name) if bound.field.show_hidden_initial else None
+
+
+def _shown(bound: BoundField) -> Any:
+    """What the form showed, in the field's type; without a hidden copy the row as it is."""
+    sent = _sent(bound)
+    # A choice of rows compares keys: to look the row up would cost a query, and it may be gone.
+    if sent is None or isinstance(bound.field, forms.ModelChoiceField):
+        return bound.initial if sent is None else sent
+    try:
+        return bound.field.to_python(sent)
+    except ValidationError:
+        return sent
+
+
+def _as_hidden(bound: BoundField) -> str:
+    """The row's present value as the hidden copy has it."""
+    value = bound.field.hidden_widget().format_value(bound.field.prepare_value(bound.initial))
+    return "" if value is None else str(value)
+
+
+def _text_of(sent: Any) -> str:
+    """Browsers send lines with their own ends."""
+    return str(sent or "").replace("\r\n", "\n")
 
 
 class LinesField(forms.CharField):
@@ -303,9 +386,22 @@ class ServiceAdmin(BaseAdmin):
     def remove(self, request: HttpRequest, obj: Any) -> None:
         raise NotImplementedError
 
+    def who_changed(self, obj: Any, name: str) -> str:
+        """Who changed this field of the row last, when, and to what; "" where nobody knows."""
+        return ""
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """The row; one that is being saved is held, so that what the form is compared with stays so."""
+        if request.method == "POST" and connection.in_atomic_block:
+            with suppress(ValidationError, ValueError):
+                # By itself: the page's own query may count or join, which cannot be locked.
+                list(locked(self.model._base_manager.filter(pk=object_id).values_list("pk")))
+        return super().get_object(request, object_id, from_field)
+
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change=change, **kwargs)
         form.refusal = getattr(request, "refusal", None)
+        form.who_changed = partial(self.who_changed, obj) if change else form.who_changed
         # Fields that the form itself declares are there whatever the page offers: a right not given
         # must not be posted all the same.
         may_write = self.has_change_permission(request, obj) if change else self.has_add_permission(request)

@@ -7,6 +7,7 @@ chosen. Without scripts all of them are there, and the choice counts all the sam
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from django import forms
@@ -28,6 +29,7 @@ from jobs.choices import ExecutionType
 from jobs.models import Job
 
 GITHUB_TARGET = ("github_owner", "github_repo", "github_workflow_name")
+TARGET_PARTS = {"target_kind", "target_url", *GITHUB_TARGET}
 
 
 class DateWidget(UnfoldAdminTextInputWidget):  # type: ignore[misc]
@@ -41,6 +43,7 @@ class DateWidget(UnfoldAdminTextInputWidget):  # type: ignore[misc]
 
 class JobForm(ServiceForm):
     aliases = {"signing_secret": "new_signing_secret"}
+    never_shown = frozenset({"new_signing_secret", "drop_signing_secret"})
 
     target_kind = forms.ChoiceField(
         label=_("Calls"),
@@ -146,20 +149,12 @@ class JobForm(ServiceForm):
 
     def typed(self) -> dict[str, Any]:
         """A secret is never shown, so that an empty field says nothing: taking it away is said beside it."""
-        typed = self._chosen_target(super().typed())
+        typed = super().typed()
+        if self.instance._state.adding or TARGET_PARTS & set(self.changed_data):
+            typed |= put_aside(self.cleaned_data.get("target_kind"), self.cleaned_data)
+        typed.pop("target_kind", None)
         is_dropped = typed.pop("drop_signing_secret", False)
         return {**typed, "signing_secret": None} if is_dropped else typed
-
-    def _chosen_target(self, typed: dict[str, Any]) -> dict[str, Any]:
-        """What is chosen is what will be called: nothing of the other is left that would win over it."""
-        typed = {name: value for name, value in typed.items() if name != "target_kind"}
-        chosen, given = self.cleaned_data.get("target_kind"), self.cleaned_data
-        has_github = any(given.get(name) for name in GITHUB_TARGET)
-        if chosen == ExecutionType.WEBHOOK and given.get("target_url") and has_github:
-            return {**typed, **dict.fromkeys(GITHUB_TARGET, "")}
-        if chosen == ExecutionType.GITHUB_ACTIONS and given.get("target_url") and not has_github:
-            return {**typed, "target_url": ""}
-        return typed
 
     def field_of(self, key: str) -> str:
         """That there is no target belongs to the fields that are shown."""
@@ -180,6 +175,18 @@ class JobForm(ServiceForm):
         if name == "notification_emails":
             return ",".join(value.splitlines())
         return super().as_input(name, value)
+
+
+def put_aside(chosen: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is emptied of the target that was not chosen, so that what is chosen is what will be called.
+
+    GitHub wins over a URL, so that beside a webhook nothing of it may be left, whether or not there is a
+    URL. Beside a whole workflow the URL may stay; it must not be called where the workflow lacks a part.
+    """
+    if chosen == ExecutionType.WEBHOOK:
+        return dict.fromkeys(GITHUB_TARGET, "")
+    is_whole = given.get("github_repo") and given.get("github_workflow_name")
+    return {"target_url": ""} if chosen == ExecutionType.GITHUB_ACTIONS and not is_whole else {}
 
 
 def pretty(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import time_machine
@@ -11,10 +12,12 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from cronsched.testing.fixtures_admin import errors_of, messages_of
 from jobs.models import Job, JobExecution
 from jobs.services import trial
+from jobs.services.lifecycle import update_job
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 from taxonomy.tests.factories import CategoryFactory, TeamFactory
 
@@ -22,6 +25,8 @@ pytestmark = pytest.mark.django_db
 LIST, ADD, CHANGE, PAGE, TEST = (
     f"jobs_job_{view}" for view in ("changelist", "add", "change", "page", "test")
 )
+# What signs: the job's own, everybody's, one that is just being typed.
+OF_JOB, OF_ALL, TYPED = (f"whsec_{key * 8}" for key in ("Sm9i", "QWxs", "VHlw"))
 PREVIEW, METADATA, TRIAL = (f"jobs_job_{tool}" for tool in ("preview", "metadata", "trial"))
 
 
@@ -308,7 +313,7 @@ URL = {"target_url": "https://hooks.example.com/run"}
         ({"target_kind": "webhook", **URL}, "webhook", True),
         ({"target_kind": "webhook", **URL, **WORKFLOW}, "webhook", True),
         ({"target_kind": "github_actions", **WORKFLOW}, "github_actions", False),
-        ({"target_kind": "webhook", **WORKFLOW}, "github_actions", False),
+        ({"target_kind": "github_actions", **URL, **WORKFLOW}, "github_actions", True),
         ({"target_kind": "", **URL, **WORKFLOW}, "github_actions", True),
     ],
 )
@@ -317,6 +322,35 @@ def test_what_is_chosen_is_what_will_be_called(user_site, given, kind, url):
 
     job = Job.objects.get()
     assert (job.execution_type, bool(job.target_url)) == (kind, url)
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"target_kind": "webhook", **WORKFLOW}, "target_url"),
+        ({"target_kind": "github_actions", **URL}, "github_repo"),
+        ({"target_kind": "github_actions", **URL, "github_repo": "app"}, "github_workflow_name"),
+        ({"target_kind": "github_actions", **URL, "github_workflow_name": "a.yml"}, "github_repo"),
+    ],
+)
+def test_a_target_that_was_chosen_and_not_given_is_asked_for_in_place_of_the_other(user_site, given, field):
+    answer = user_site.submit(ADD, **new_job(**given))
+
+    assert list(errors_of(answer)) == [field]
+    assert not Job.objects.exists()
+    page = user_site.send(TRIAL, **given).content.decode()
+    assert "Nothing was called." in page, "a test run calls no other target either"
+
+
+def test_a_webhook_without_a_url_does_not_keep_the_workflow_of_a_job(admin_site):
+    job = JobFactory(github=True)
+
+    answer = admin_site.submit(CHANGE, job.pk, target_kind="webhook")
+
+    assert "A target is required" in errors_of(answer)["target_url"][0]
+    given = {**admin_site.filled_in(CHANGE, job.pk), "target_kind": "webhook"}
+    page = admin_site.post(f"{reverse(f'admin:{TRIAL}')}?job={job.pk}", given).content.decode()
+    assert "Nothing was called." in page
 
 
 def test_a_workflow_becomes_a_webhook(admin_site):
@@ -335,7 +369,7 @@ def test_that_a_workflow_is_missing_is_said_where_it_is_to_be_typed(user_site):
 
 
 def test_fields_are_named_as_the_form_names_them(user_site):
-    answer = user_site.submit(ADD, **new_job(github_repo="app"))
+    answer = user_site.submit(ADD, **new_job(target_kind="github_actions", github_repo="app"))
 
     assert errors_of(answer) == {
         "github_workflow_name": ["Workflow file is required with GitHub repository."]
@@ -478,6 +512,74 @@ def test_who_may_test_what(admin_site, user_site, viewer_site, http_sink):
     assert viewer_site.send(TRIAL, target_url=http_sink.url("/x")).status_code == 403
 
     assert [call.path for call in http_sink.wait_for(2)] == ["/own", "/other"]
+
+
+def is_signed(call: Any, secret: str) -> bool:
+    try:
+        Webhook(secret).verify(call.body, dict(call.headers))
+    except WebhookVerificationError:
+        return False
+    return True
+
+
+@pytest.mark.usefixtures("_local_targets")
+@pytest.mark.parametrize(
+    ("typed", "secrets"),
+    [
+        (None, [OF_JOB]),
+        ({}, [OF_JOB]),
+        # After a change both sign for a day.
+        ({"new_signing_secret": TYPED}, [OF_JOB, TYPED]),
+        ({"drop_signing_secret": "on"}, [OF_ALL]),
+    ],
+)
+def test_a_test_run_is_signed_as_a_run_is(user_site, http_sink, settings, typed, secrets):
+    settings.WEBHOOK_SIGNING_SECRET = OF_ALL
+    job = JobFactory(created_by=user_site.user, target_url=http_sink.url("/hook"))
+    update_job(job, data={"signing_secret": OF_JOB}, by=user_site.user, now=NOON - timedelta(days=3))
+
+    if typed is None:
+        user_site.send(TEST, job.pk)
+    else:
+        given = {**user_site.filled_in(CHANGE, job.pk), **typed}
+        user_site.post(f"{reverse(f'admin:{TRIAL}')}?job={job.pk}", given)
+
+    call = http_sink.wait_for(1)[0]
+    assert [one for one in (OF_JOB, OF_ALL, TYPED) if is_signed(call, one)] == secrets
+    job.refresh_from_db()
+    assert job.schedule_version == 2, "nothing is stored"
+
+
+@pytest.mark.usefixtures("_local_targets")
+def test_a_test_run_waits_as_long_as_a_run_does(user_site, monkeypatch):
+    asked = []
+    monkeypatch.setattr(trial, "send_now", lambda delivery, config: asked.append(delivery) or 1 / 0)
+    job = JobFactory(created_by=user_site.user, timeout_seconds=7)
+    form = f"{reverse(f'admin:{TRIAL}')}?job={job.pk}"
+
+    for post in (
+        lambda: user_site.send(TEST, job.pk),
+        lambda: user_site.post(form, user_site.filled_in(CHANGE, job.pk)),
+        lambda: user_site.post(form, {**user_site.filled_in(CHANGE, job.pk), "timeout_seconds": "3"}),
+        lambda: user_site.post(form, {**user_site.filled_in(CHANGE, job.pk), "timeout_seconds": "3600"}),
+    ):
+        with pytest.raises(ZeroDivisionError):
+            post()
+
+    assert [delivery.timeout_s for delivery in asked] == [7, 7, 3, trial.TIMEOUT_MOST_S]
+    page = user_site.post(form, {**user_site.filled_in(CHANGE, job.pk), "timeout_seconds": "soon"})
+    assert "Timeout (s) must be a whole number of seconds" in page.content.decode()
+
+
+@pytest.mark.usefixtures("_local_targets")
+def test_the_secret_of_anothers_job_signs_no_call_of_ones_own(user_site, http_sink):
+    other = JobFactory()
+    given = {"target_kind": "webhook", "target_url": http_sink.url("/mine")}
+
+    for job, status in ((other.pk, 403), ("junk", 404), (uuid4(), 404)):
+        assert user_site.post(f"{reverse(f'admin:{TRIAL}')}?job={job}", given).status_code == status
+
+    assert not http_sink.calls
 
 
 @pytest.mark.parametrize(
