@@ -41,6 +41,8 @@ from cronsched.core.said import said
 
 # Refusals that one bulk action spells out; the rest are counted.
 REFUSALS_SHOWN = 20
+# Beyond that many they are put together by their reason, with so many of the names.
+NAMES_SHOWN = 5
 
 
 def in_words(refusal: DomainError, labels: Mapping[str, Any] | None = None) -> str:
@@ -61,6 +63,14 @@ def labelled(text: str, labels: Mapping[str, Any]) -> str:
         if "_" in name:
             words = re.sub(rf"\b{name}\b", str(label), words)
     return words
+
+
+def _grouped(told: Iterable[tuple[str, str]]) -> list[tuple[list[str], str]]:
+    """Each reason with the names of the rows that it holds for; the most frequent first."""
+    by_words: dict[str, list[str]] = {}
+    for name, words in told:
+        by_words.setdefault(words, []).append(name)
+    return sorted(((names, words) for words, names in by_words.items()), key=lambda item: -len(item[0]))
 
 
 def labels_of(model: type[Model]) -> dict[str, Any]:
@@ -264,7 +274,7 @@ class BaseAdmin(ModelAdmin):  # type: ignore[misc]
     list_per_page = 50
     compressed_fields = False
     list_filter_submit = True
-    # "Select all 1,000" is one click away from running all of them; a page at a time is enough.
+    # Actions go row by row here: a page at a time is enough.
     list_disable_select_all = True
     empty_value_display = "–"
     # What an empty list says to do first, and a link (its words, its address by name) to do it.
@@ -324,7 +334,7 @@ class BaseAdmin(ModelAdmin):  # type: ignore[misc]
         """
         may = may or self.has_change_permission
         answers: list[Any] = []
-        refusals = []
+        refused: list[tuple[str, DomainError]] = []
         for row in rows:
             name = str(row)
             try:
@@ -332,15 +342,25 @@ class BaseAdmin(ModelAdmin):  # type: ignore[misc]
                     raise Forbidden(_("this is not yours to change."))
                 answers.append(service(row))
             except DomainError as refusal:
-                refusals.append(f"{name}: {in_words(refusal, labels_of(self.model))}")
-        if answers:
-            self.message_user(request, f"{done}: {len(answers)}.", messages.SUCCESS)
-        for text in refusals[:REFUSALS_SHOWN]:
-            self.message_user(request, text, messages.ERROR)
-        if len(refusals) > REFUSALS_SHOWN:
-            left = len(refusals) - REFUSALS_SHOWN
-            self.message_user(request, _("%d more were refused.") % left, messages.ERROR)
+                refused.append((name, refusal))
+        self.tell_each(request, len(answers), refused, done=done)
         return answers
+
+    def tell_each(
+        self, request: HttpRequest, count: int, refused: Iterable[tuple[str, DomainError]], *, done: str
+    ) -> None:
+        """How many were `done`, and each refusal by the row's name; of many refusals, each reason once."""
+        if count:
+            self.message_user(request, f"{done}: {count}.", messages.SUCCESS)
+        labels = labels_of(self.model)
+        told = [(name, in_words(refusal, labels)) for name, refusal in refused]
+        groups = _grouped(told) if len(told) > REFUSALS_SHOWN else [([name], words) for name, words in told]
+        for names, words in groups[:REFUSALS_SHOWN]:
+            more = f", … ({len(names)})" if len(names) > NAMES_SHOWN else ""
+            text = f"{', '.join(names[:NAMES_SHOWN])}{more}: {words}"
+            self.message_user(request, text, messages.ERROR)
+        if left := sum(len(names) for names, _words in groups[REFUSALS_SHOWN:]):
+            self.message_user(request, _("%d more were refused.") % left, messages.ERROR)
 
 
 class ReadOnlyAdmin(BaseAdmin):

@@ -14,6 +14,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
+from accounts.models import AuditEntry
+from accounts.tests.factories import UserFactory
+from cronsched.core.admin import CappedPaginator
 from cronsched.testing.fixtures_admin import errors_of, messages_of
 from jobs.models import Job, JobExecution
 from jobs.services import trial
@@ -216,6 +219,130 @@ def test_an_answer_that_makes_no_sense_is_asked_again(admin_site, given, words):
     job.refresh_from_db()
     assert words in answer.content.decode()
     assert job.end_date == date(2030, 12, 31)
+
+
+def test_extending_shortens_nothing(admin_site):
+    """To one day for all: a job that runs longer, or without end, is refused by its name."""
+    short = JobFactory(end_date=date(2026, 4, 1))
+    longer, same = JobFactory(name="Longer", end_date=date(2028, 1, 1)), JobFactory(end_date=date(2027, 1, 1))
+    endless = JobFactory(name="Endless", end_date=None)
+    ids = [job.pk for job in (short, longer, same, endless)]
+
+    answer = admin_site.act("extend_end_date", LIST, *ids, answered=1, end_date="2027-01-01")
+
+    ends = dict(Job.objects.values_list("pk", "end_date"))
+    assert [ends[pk] for pk in ids] == [date(2027, 1, 1), date(2028, 1, 1), date(2027, 1, 1), None]
+    said = messages_of(answer)
+    assert said[0] == "Extended: 1."
+    assert "Longer: it runs until 2028-01-01 already." in said
+    assert "Endless: it has no end date and runs on; to give it one, edit the job." in said
+    answer = admin_site.act("extend_end_date", LIST, endless.pk, answered=1, days="30")
+    assert messages_of(answer)[-1].startswith("Endless: it has no end date")
+
+
+def across(site: Any, action: str, query: str = "", **given: Any) -> Any:
+    """Choose an action for all jobs of the filter, on all pages, as the list sends it."""
+    one = str(Job.objects.values_list("pk", flat=True)[0])
+    data = {"action": action, "index": 0, "select_across": "1", "_selected_action": [one], **given}
+    return site.post(f"{reverse(f'admin:{LIST}')}{query}", data)
+
+
+def test_all_jobs_of_a_filter_can_be_chosen(admin_site):
+    JobFactory.create_batch(51)
+
+    assert "Select all 51 jobs" in admin_site.open(LIST).content.decode()
+
+
+@pytest.mark.parametrize("action", ["enable", "disable", "run_now"])
+def test_what_is_done_to_all_jobs_of_a_filter_is_shown_first(admin_site, action):
+    JobFactory.create_batch(3, paused=action == "enable")
+    other = JobFactory(paused=action != "enable")
+    query = f"?state={'paused' if action == 'enable' else 'active'}"
+
+    question = across(admin_site, action, query)
+    assert question.status_code == 200
+    assert question.content.decode().count("<li>Job ") == 3
+    assert Job.objects.exclude(pk=other.pk).filter(is_active=action != "enable").count() == 3
+    assert not JobExecution.objects.exists()
+
+    answer = across(admin_site, action, query, answered=1)
+    assert messages_of(answer)[0].endswith(": 3.")
+    assert Job.objects.exclude(pk=other.pk).filter(is_active=action != "disable").count() == 3
+    assert JobExecution.objects.filter(trigger_type="manual").count() == (3 if action == "run_now" else 0)
+
+
+def test_a_bulk_action_costs_the_same_for_few_jobs_and_for_many(admin_site):
+    new_owner = UserFactory(role="user")
+    team = TeamFactory()
+    given: dict[str, dict[str, Any]] = {
+        "disable": {},
+        "enable": {},
+        "run_now": {},
+        "extend_end_date": {"days": "1"},
+        "change_team": {"team": str(team.pk)},
+        "hand_over": {"to": str(new_owner.pk)},
+    }
+
+    def statements() -> dict[str, int]:
+        counts = {}
+        for action, values in given.items():
+            with CaptureQueriesContext(connection) as caught:
+                assert messages_of(across(admin_site, action, answered=1, **values))
+            counts[action] = len(caught)
+        return counts
+
+    JobFactory.create_batch(3, next_run_at=NOON + timedelta(days=1), pic_team=team)
+    statements()
+    Job.objects.update(pic_team=TeamFactory(), created_by=admin_site.user)
+    few = statements()
+    JobFactory.create_batch(40, next_run_at=NOON + timedelta(days=1))
+    Job.objects.update(pic_team=TeamFactory(), created_by=admin_site.user)
+    many = statements()
+
+    assert many == few
+
+
+def test_everybody_is_told_once_of_many_and_by_name_of_one(admin_site):
+    owner = UserFactory(role="user")
+    jobs = JobFactory.create_batch(3, created_by=owner, next_run_at=NOON + timedelta(days=1))
+
+    admin_site.act("disable", LIST, *[job.pk for job in jobs])
+    titles = list(owner.notifications.values_list("title", flat=True))
+    assert titles == ["Many jobs were disabled at once: 3"]
+    assert AuditEntry.objects.filter(action="disabled").count() == 3
+
+    admin_site.act("enable", LIST, jobs[0].pk)
+    assert owner.notifications.filter(title=f"{jobs[0].name} was enabled").count() == 1
+
+
+def test_many_refusals_are_told_by_their_reason(user_site):
+    JobFactory.create_batch(30)
+    JobFactory(created_by=user_site.user, end_date=date(2020, 1, 1), name="Over")
+
+    said = messages_of(across(user_site, "run_now", answered=1))
+
+    assert len(said) == 2
+    assert "… (30): this is not yours to change." in said[0]
+    assert said[1].startswith("Over: Job expired.")
+
+
+def test_more_than_a_list_counts_are_too_many(admin_site, monkeypatch):
+    monkeypatch.setattr(CappedPaginator, "cap", 3)
+    JobFactory.create_batch(4)
+
+    assert messages_of(across(admin_site, "disable", answered=1)) == [
+        "Those are more than 3 jobs: narrow the filters."
+    ]
+    assert Job.objects.filter(is_active=True).count() == 4
+
+
+def test_all_jobs_of_a_filter_are_not_deleted(admin_site):
+    JobFactory.create_batch(2)
+
+    answer = across(admin_site, "delete_selected", post="yes")
+
+    assert messages_of(answer) == ["Jobs are deleted a page at a time: tick the ones to delete."]
+    assert Job.objects.count() == 2
 
 
 def test_a_day_in_the_past_is_refused_by_name(admin_site):
