@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from django import forms
 from django.conf import settings
 from django.db.models import Q
 from django.utils.text import format_lazy
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import (
     UnfoldAdminPasswordWidget,
@@ -29,6 +30,20 @@ from jobs.choices import ExecutionType
 from jobs.models import Job
 
 GITHUB_TARGET = ("github_owner", "github_repo", "github_workflow_name")
+# What the parser of JSON says (json.decoder), to be found in the catalogue.
+JSON_FAULTS = (
+    gettext_noop("Expecting value"),
+    gettext_noop("Expecting property name enclosed in double quotes"),
+    gettext_noop("Expecting ',' delimiter"),
+    gettext_noop("Expecting ':' delimiter"),
+    gettext_noop("Extra data"),
+    gettext_noop("Illegal trailing comma before end of array"),
+    gettext_noop("Illegal trailing comma before end of object"),
+    gettext_noop("Invalid control character at"),
+    gettext_noop("Invalid \\escape"),
+    gettext_noop("Invalid \\uXXXX escape"),
+    gettext_noop("Unterminated string starting at"),
+)
 TARGET_PARTS = {"target_kind", "target_url", *GITHUB_TARGET}
 
 
@@ -164,8 +179,20 @@ class JobForm(ServiceForm):
     def in_form_words(self, key: str, text: str) -> str:
         """With the line at fault, where metadata is no JSON."""
         words = super().in_form_words(key, text)
-        fault = json_fault(self.cleaned_data.get("metadata") or "") if key == "metadata" else ""
-        return f"{words} {fault}" if fault else words
+        fault = self._metadata_fault() if key == "metadata" else None
+        return f"{words} {fault.words}" if fault else words
+
+    def _post_clean(self) -> None:
+        """The place at fault goes to the script, which selects it."""
+        super()._post_clean()
+        fault = self._metadata_fault() if "metadata" in self.errors else None
+        if fault and fault.at is not None:
+            self.fields["metadata"].widget.attrs["data-fault-at"] = fault.at
+
+    def _metadata_fault(self) -> JsonFault | None:
+        """By the text as it was typed, with what blanks there are before it."""
+        typed = self.data.get("metadata") or self.cleaned_data.get("metadata") or ""
+        return json_fault(with_plain_lines(typed))
 
     def as_input(self, name: str, value: Any) -> Any:
         if name in {"category", "pic_team"}:
@@ -201,13 +228,27 @@ def parsed(text: str) -> Any:
         return text
 
 
-def json_fault(text: str) -> str:
-    """Where the text is no JSON: "Line 2, column 5: Expecting value." "" where it is, or is empty."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JsonFault:
+    """What is wrong, with line and column. `at` counts as browsers do: UTF-16; None without a place."""
+
+    words: str
+    at: int | None = None
+
+
+def json_fault(text: str) -> JsonFault | None:
+    """Where the text is no JSON: "Line 2, column 5: Expecting value." None where it is, or is empty."""
     try:
-        json.loads(text or "null")
+        json.loads(text if text.strip() else "null")
     except json.JSONDecodeError as error:
-        place = {"line": error.lineno, "column": error.colno, "what": error.msg}
-        return gettext("Line %(line)d, column %(column)d: %(what)s.") % place
+        place = {"line": error.lineno, "column": error.colno, "what": gettext(error.msg)}
+        words = gettext("Line %(line)d, column %(column)d: %(what)s.") % place
+        return JsonFault(words=words, at=len(text[: error.pos].encode("utf-16-le", "surrogatepass")) // 2)
     except (ValueError, RecursionError):
-        return gettext("It is nested too deep, or a number in it is too long.")
-    return ""
+        return JsonFault(words=gettext("It is nested too deep, or a number in it is too long."))
+    return None
+
+
+def with_plain_lines(text: str) -> str:
+    """As the field counts its lines, and not as a browser sends them."""
+    return text.replace("\r\n", "\n")

@@ -25,7 +25,15 @@ from cronsched.core import clock
 from cronsched.core.errors import DomainError
 from cronsched.core.said import said
 from jobs import schedule
-from jobs.admin.job_form import GITHUB_TARGET, JobForm, json_fault, parsed, pretty, put_aside
+from jobs.admin.job_form import (
+    GITHUB_TARGET,
+    JobForm,
+    json_fault,
+    parsed,
+    pretty,
+    put_aside,
+    with_plain_lines,
+)
 from jobs.admin.job_list import words_of
 from jobs.engine.slots import is_within
 from jobs.models import Job
@@ -97,9 +105,9 @@ def preview(request: HttpRequest) -> HttpResponse:
 @require_POST
 def metadata(request: HttpRequest) -> JsonResponse:
     """The text put in order, or what is wrong with it and where."""
-    text = request.POST.get("metadata", "")
+    text = with_plain_lines(request.POST.get("metadata", ""))
     if fault := json_fault(text):
-        return JsonResponse({"ok": False, "message": fault})
+        return JsonResponse({"ok": False, "message": fault.words, "at": fault.at})
     value = parsed(text)
     if not isinstance(value, dict | None):
         return JsonResponse({"ok": False, "message": _("It must be an object: { … }.")})

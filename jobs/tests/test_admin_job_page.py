@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date, timedelta
 from typing import Any
 from uuid import uuid4
@@ -18,6 +19,7 @@ from accounts.models import AuditEntry
 from accounts.tests.factories import UserFactory
 from cronsched.core.admin import CappedPaginator
 from cronsched.testing.fixtures_admin import errors_of, messages_of
+from jobs.admin.job_form import JSON_FAULTS
 from jobs.models import Job, JobExecution
 from jobs.services import trial
 from jobs.services.lifecycle import update_job
@@ -567,6 +569,51 @@ def test_what_is_wrong_with_metadata_is_said_with_its_line(user_site, text, word
 
     assert answer["ok"] is False
     assert words in answer["message"]
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ('{"a": 1,\r\n"b"}', 12),
+        ('\r\n\r\n{"a": }', 8),
+        ('{"a": "😀", }', 12),
+        ('{"a": ', 6),
+        ("[1]", None),
+        ("[" * 100_000, None),
+    ],
+)
+def test_the_place_at_fault_is_told_as_a_browser_counts(user_site, text, at):
+    """UTF-16, with lines ended by one character."""
+    assert user_site.send(METADATA, metadata=text).json().get("at") == at
+
+    form = user_site.submit(ADD, **new_job(**URL, metadata=text)).context["adminform"].form
+    assert form.fields["metadata"].widget.attrs.get("data-fault-at") == at
+
+
+BROKEN_JSON = (
+    *("{", '{"a" 1}', '{"a": 1 "b"}', "[1 2]", "{} x", '"\n"', '"a', "[1,]", '{"a":1,}'),
+    *(r'"\x"', r'"\u12"'),
+)
+
+
+def test_what_the_parser_says_is_known_to_the_catalogue():
+    said = set()
+    for text in BROKEN_JSON:
+        with pytest.raises(json.JSONDecodeError) as fault:
+            json.loads(text)
+        said.add(fault.value.msg)
+
+    assert said <= set(JSON_FAULTS)
+
+
+def test_a_japanese_page_says_in_japanese_what_is_wrong_with_json(user_site):
+    user_site.user.language = "ja"
+    user_site.user.save()
+
+    message = user_site.send(METADATA, metadata='{"a": }').json()["message"]
+
+    assert "Expecting" not in message
+    assert "Line" not in message
 
 
 # ---- test runs -------------------------------------------------------------------------------------

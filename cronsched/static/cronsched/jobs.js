@@ -120,6 +120,13 @@ function startJobs() {
       hint.textContent = answer.ok ? "" : answer.message;
       metadata.setAttribute("aria-invalid", String(!answer.ok));
     };
+    // Scrolled to as well: Chromium does that when the field is entered.
+    const select = (at) => {
+      metadata.setSelectionRange(at, Math.min(at + 1, metadata.value.length));
+      metadata.blur();
+      metadata.focus();
+    };
+    if (metadata.dataset.faultAt) select(Number(metadata.dataset.faultAt));
     metadata.addEventListener("input", later(async () => {
       try { say(await askAboutMetadata()); } catch { hint.textContent = ""; }
     }));
@@ -129,6 +136,7 @@ function startJobs() {
         const answer = await askAboutMetadata();
         say(answer);
         if (answer.ok) metadata.value = answer.text;
+        else if (answer.at !== undefined && answer.at !== null) select(answer.at);
       } catch { hint.textContent = ""; }
     });
   }
