@@ -134,8 +134,8 @@ class ServiceForm(forms.ModelForm):  # type: ignore[type-arg]
     aliases: ClassVar[Mapping[str, str]] = {}
     # Secrets: an empty field keeps them, and no copy of what is typed there ever goes into the page.
     never_shown: ClassVar[frozenset[str]] = frozenset()
-    # The words for who changed a field, by the service's name of it; "" where nobody knows.
-    who_changed: ClassVar[Callable[[str], str]] = staticmethod(lambda name: "")
+    # The page's words for who changed a field, by the service's name of it; "" where nobody knows.
+    who_changed: ClassVar[partial[str] | None] = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -191,8 +191,13 @@ class ServiceForm(forms.ModelForm):  # type: ignore[type-arg]
         for key in moved:
             bound = self[self.aliases.get(key, key)]
             self.add_error(bound.name, self._overwriting_words(key, bound))
-            self.data = self.data.copy()
-            self.data[bound.html_initial_name] = _as_hidden(bound)
+            self.show_as_sent(bound.html_initial_name, _as_hidden(bound))
+
+    def show_as_sent(self, name: str, value: str) -> None:
+        """Let the form that comes back hold this in the place of what was sent."""
+        sent: Any = self.data
+        self.data = sent.copy()
+        self.data[name] = value  # type: ignore[index]
 
     def _is_overwriting(self, name: str, value: Any) -> bool:
         bound = self[name]
@@ -206,7 +211,9 @@ class ServiceForm(forms.ModelForm):  # type: ignore[type-arg]
         present = getattr(self.instance, bound.name, _as_hidden(bound))
         if isinstance(present, bool):
             present = _("yes") if present else _("no")
-        who = self.who_changed(key) or _("Somebody changed this: it is “%s” now.") % present
+        who = (self.who_changed and self.who_changed(key)) or _(
+            "Somebody changed this: it is “%s” now."
+        ) % present
         advice = _(
             "That was after you had opened the form. Save again to put yours in its place, or enter what is "
             "there now to keep it."
@@ -421,7 +428,7 @@ class ServiceAdmin(BaseAdmin):
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change=change, **kwargs)
         form.refusal = getattr(request, "refusal", None)
-        form.who_changed = partial(self.who_changed, obj) if change else form.who_changed
+        form.who_changed = partial(self.who_changed, obj)
         # Fields that the form itself declares are there whatever the page offers: a right not given
         # must not be posted all the same.
         may_write = self.has_change_permission(request, obj) if change else self.has_add_permission(request)

@@ -171,7 +171,7 @@ class JobActions:
             text = gettext("Jobs are deleted a page at a time: tick the ones to delete.")
             self.message_user(request, text, messages.ERROR)
             return None
-        return super().delete_selected(request, queryset)  # type: ignore[misc,no-any-return]
+        return super().delete_selected(request, queryset)  # type: ignore[misc]
 
     def has_manage_permission(self, request: HttpRequest) -> bool:
         return may_manage(request.user)

@@ -63,8 +63,7 @@ class KeyForm(ServiceForm):
         """An owner who is none is not shown again: the field would look its id up."""
         super()._post_clean()
         if "owner" in self.errors:
-            self.data = self.data.copy()
-            self.data["owner"] = ""
+            self.show_as_sent("owner", "")
 
 
 @admin.register(ApiKey)

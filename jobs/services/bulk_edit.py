@@ -108,13 +108,21 @@ def _run_batch(ids: Sequence[UUID], *, by: User, now: datetime, via: str) -> Don
         def queue(job: Job) -> JobExecution:
             if has_ended(job, now=now):
                 if job.is_active:
-                    pause = {"reason": PausedReason.EXPIRED, "note": ended_note(job)}
-                    expired.append(edit_job(job, {"is_active": False}, now=now, **pause))
+                    expired.append(
+                        edit_job(
+                            job,
+                            {"is_active": False},
+                            now=now,
+                            reason=PausedReason.EXPIRED,
+                            note=ended_note(job),
+                        )
+                    )
                 raise ended(job)
             return new_run(job, {}, by=by, now=now, available_at=available_at)
 
-        part, part.runs = _judged(jobs, queue, by)
-        insert_each(part.runs)
+        part, runs = _judged(jobs, queue, by)
+        part.runs = runs
+        insert_each(runs)
         store_edits(expired, now=now)
         _tell(expired, by=by, now=now, via=via, is_single=len(ids) == 1)
     return part
