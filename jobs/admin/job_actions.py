@@ -224,15 +224,17 @@ class JobActions:
     ) -> HttpResponse:
         # Of a choice across all pages the filters are sent again, not thousands of ids.
         is_across = _is_across(request)
-        names = list(jobs.values_list("name", flat=True)[: NAMED + 1])
+        names = list(jobs.values_list("name", flat=True)[:NAMED])
+        count = jobs.count()
         context = {
             **self.admin_site.each_context(request),
             "title": title,
             "opts": self.opts,
             "form": form,
             "media": form.media,
-            "names": names[:NAMED],
-            "more": max(0, jobs.count() - NAMED) if len(names) > NAMED else 0,
+            "names": names,
+            "count": count,
+            "more": count - len(names),
             "ids": request.POST.getlist("_selected_action")[:1]
             if is_across
             else request.POST.getlist("_selected_action"),

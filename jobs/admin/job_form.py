@@ -56,6 +56,12 @@ class DateWidget(UnfoldAdminTextInputWidget):  # type: ignore[misc]
         return value.isoformat() if hasattr(value, "isoformat") else value
 
 
+class JsonWidget(UnfoldAdminTextareaWidget):  # type: ignore[misc]
+    """Unfold's template loses an empty first line: HTML drops the line end after the tag."""
+
+    template_name = "django/forms/widgets/textarea.html"
+
+
 class JobForm(ServiceForm):
     aliases = {"signing_secret": "new_signing_secret"}
     never_shown = frozenset({"new_signing_secret", "drop_signing_secret"})
@@ -72,7 +78,7 @@ class JobForm(ServiceForm):
     metadata = LinesField(
         label=_("Metadata"),
         required=False,
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 8, "spellcheck": "false", "class": "cs-mono"}),
+        widget=JsonWidget(attrs={"rows": 8, "spellcheck": "false", "class": "cs-mono"}),
         help_text=_("A JSON object: the body of the webhook, or the inputs of the workflow."),
     )
     notification_emails = LinesField(

@@ -88,7 +88,8 @@ function startJobs() {
     const chosen = form.querySelector("input[name=target_kind]:checked")?.value;
     for (const [kind, names] of Object.entries(OF_KIND)) {
       for (const name of names) {
-        const row = form.querySelector(`.field-${name}`);
+        // Unfold names the row of a field, and not that of what is only shown.
+        const row = form.querySelector(`.field-${name}`) ?? form.querySelector(`[data-row=${name}]`)?.closest(".field-line");
         // What is at fault is never hidden.
         if (row) row.hidden = chosen !== kind && !row.querySelector(".errorlist");
       }
