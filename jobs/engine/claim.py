@@ -263,7 +263,18 @@ def to_delivery(
     send_by: float | None = None,
 ) -> Delivery:
     """Everything that one attempt of `row` needs. Raises SecretUnreadable."""
-    overrides = _overrides(row)
+    return delivery_of(row, _overrides(row), token=token, config=config, book=book)
+
+
+def delivery_of(
+    row: JobExecution,
+    overrides: Mapping[str, Any],
+    *,
+    token: uuid.UUID,
+    config: EngineConfig,
+    book: TokenBook,
+) -> Delivery:
+    """As `to_delivery`, of a row that may be stored nowhere: a test run is called as a run is."""
     job, called = row.job, _called(row, overrides)
     metadata: Mapping[str, Any] = overrides.get("metadata", job.metadata or {})
     is_github = called.execution_type == ExecutionType.GITHUB_ACTIONS

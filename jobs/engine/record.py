@@ -24,7 +24,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from cronsched.core.db import locked, retry_conflicts, update_each
+from cronsched.core.db import insert_each, locked, retry_conflicts, update_each
 from cronsched.core.text import strip_unstorable
 from jobs.choices import IN_FLIGHT, Status
 from jobs.engine import retries
@@ -32,7 +32,7 @@ from jobs.engine.follow import begin
 from jobs.engine.messages import DeliveryResult, Outcome, Reason
 from jobs.engine.tally import reopen
 from jobs.engine.tell import tell_finished
-from jobs.models import Job, JobExecution
+from jobs.models import Job, JobExecution, RunAttempt
 
 logger = logging.getLogger(__name__)
 
@@ -156,6 +156,7 @@ def _split(results: Sequence[DeliveryResult]) -> tuple[_Ended, _Ended, _Ended]:
 
 
 def _queue_again(again: _Ended, *, now: datetime) -> None:
+    insert_each([_as_attempt(run, result) for run, result in again])
     rows = []
     for run, result in again:
         at = now + timedelta(seconds=retries.wait_s(result))
@@ -181,6 +182,20 @@ def _queue_again(again: _Ended, *, now: datetime) -> None:
             )
         )
     update_each(JobExecution, _RETRY_COLUMNS, ("id",), rows)
+
+
+def _as_attempt(run: JobExecution, result: DeliveryResult) -> RunAttempt:
+    """What is kept of an attempt that is not the run's last."""
+    return RunAttempt(
+        execution=run,
+        number=result.attempt,
+        allowed=1 + run.job.max_retries,
+        started_at=result.started_at,
+        ended_at=result.completed_at,
+        response_status=result.response_status,
+        reason=result.reason.value,
+        error_message=strip_unstorable(result.error_message),
+    )
 
 
 def _finish(ended: _Ended) -> list[JobExecution]:
