@@ -73,6 +73,7 @@ def record(results: Sequence[DeliveryResult], *, now: datetime) -> Recorded:
         ended = [result for result in mine if result.outcome is not Outcome.NOT_SENT]
         _release(unsent)
         again, taken, last = _split(ended)
+        begin.let_go([*(result.execution_id for result in unsent), *(run.pk for run, _ in again)])
         _queue_again(again, now=now)
         begin.follow(taken, now=now)
         runs = _finish(last)

@@ -88,6 +88,8 @@ async def _asker(client: HttpClient, credential: Credential, timeout_s: float) -
         send=client.send,
         now=clock.now(),
         user_agent=USER_AGENT,
+        # Somebody looks at the answer, and may have mended what was wrong.
+        is_anew=True,
     )
     if isinstance(got, Verdict):
         raise Unavailable(got.error_message)

@@ -77,5 +77,7 @@ def _bring_forward(row: GitHubRun, seen: RunSeen, *, now: datetime) -> None:
         row.state = FollowState.FOLLOWING
     row.run_id, row.html_url = seen.run_id, seen.html_url or row.html_url
     row.run_attempt, row.run_status, row.conclusion = seen.attempt, seen.status, seen.conclusion
+    if seen.title:
+        row.shows_id = str(row.pk) in seen.title
     row.next_look_at = now
     row.save()
