@@ -31,6 +31,16 @@ _FILE_MAX: Final = 512 * 1024
 _TEXT_MAX: Final = 500
 _TYPES: Final = frozenset({"string", "boolean", "choice", "number", "environment"})
 _TRUTHS: Final = frozenset({"true", "false"})
+# YAML 1.2, as GitHub reads it.
+_TRUE: Final = frozenset({"true", "True", "TRUE"})
+_NULL: Final = frozenset({"", "~", "null", "Null", "NULL"})
+_OPTIONS_MAX: Final = 1000
+# What workflows come nowhere near.
+_DEPTH_MAX: Final = 50
+_NODES_MAX: Final = 50_000
+_ALIASES_MAX: Final = 200
+# Every scalar stays the text that is written: no dates, no `on` that is true; nor are keys merged, as at GitHub.
+_LOADER: Final = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,13 +162,27 @@ def parse_workflow(text: str) -> Dispatchable:
     if len(text) > _FILE_MAX:
         raise Unavailable("The workflow file is too large to be read here.")
     try:
-        said = yaml.safe_load(text)
+        _bound(text)
+        said = yaml.load(text, Loader=_LOADER)  # noqa: S506 - the base loader makes texts, lists and mappings
     except (yaml.YAMLError, RecursionError, ValueError):
         raise Unavailable("The workflow file is not valid YAML.") from None
     if not isinstance(said, dict):
         raise Unavailable("The file is no workflow.")
-    # YAML 1.1 reads the key `on` as true.
-    return _of_triggers(said.get("on", said.get(True)))
+    return _of_triggers(said.get("on"))
+
+
+def _bound(text: str) -> None:
+    """Before anything is built: refuse what would take long to build, however short it is written."""
+    depth = nodes = aliases = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        nodes += isinstance(event, yaml.NodeEvent)
+        aliases += isinstance(event, yaml.AliasEvent)
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > _DEPTH_MAX or nodes > _NODES_MAX or aliases > _ALIASES_MAX:
+            raise Unavailable("The workflow file is too intricate to be read here.")
 
 
 def _of_triggers(on: Any) -> Dispatchable:
@@ -180,22 +204,28 @@ def _input(name: str, spec: Any) -> WorkflowInput:
     return WorkflowInput(
         name=name,
         type=kind if kind in _TYPES else "string",
-        description=_scalar(given.get("description")) or "",
-        is_required=given.get("required") is True,
-        default=_scalar(given.get("default")),
+        description=_text(given.get("description")) or "",
+        is_required=_text(given.get("required")) in _TRUE,
+        default=_default(given.get("default"), kind),
         options=tuple(
             text
-            for one in (options if isinstance(options, list) else [])
-            if (text := _scalar(one)) is not None
+            for one in (options if isinstance(options, list) else [])[:_OPTIONS_MAX]
+            if (text := _text(one)) is not None
         ),
     )
 
 
-def _scalar(value: Any) -> str | None:
-    """A text, number or truth as GitHub hands it over; None for all else: an alias may hide a mountain."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)[:_TEXT_MAX] if isinstance(value, str | int | float) else None
+def _default(value: Any, kind: Any) -> str | None:
+    """As GitHub hands it over; an empty one is none."""
+    text = _text(value)
+    if text in _NULL:
+        return None
+    return text.lower() if text is not None and kind == "boolean" else text
+
+
+def _text(value: Any) -> str | None:
+    """The text of a scalar, as it is written; None for all else: an alias may hide a mountain."""
+    return value[:_TEXT_MAX] if isinstance(value, str) else None
 
 
 def _is_number(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -76,6 +77,66 @@ def test_the_trigger_is_known_in_all_its_spellings(text, has_trigger):
 def test_what_is_no_workflow_is_said(text):
     with pytest.raises(Unavailable):
         parse_workflow(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &a {x: y}\n" + "on: push\n" + "".join(f"k{number}: *a\n" for number in range(300)),
+        "{a: " * 60 + "b" + "}" * 60,
+        "on: push\nx: [" + "a," * 60_000 + "]",
+    ],
+    ids=["aliases", "depth", "nodes"],
+)
+def test_what_is_too_intricate_is_not_built(text):
+    with pytest.raises(Unavailable, match="too intricate"):
+        parse_workflow(text)
+
+
+def test_a_mountain_of_merge_keys_is_not_climbed():
+    """Each line has twice the keys of the one before: GitHub knows no merge keys, and neither do we."""
+    lines = ["a0: &a0 {k: v}"] + [
+        f"a{number}: &a{number} {{<<: [*a{number - 1}, *a{number - 1}], k{number}: v}}"
+        for number in range(1, 90)
+    ]
+    began = time.monotonic()
+
+    found = parse_workflow("\n".join(lines) + "\non: workflow_dispatch\n")
+
+    assert found.has_trigger
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("{type: string, default: 2024-01-02}", {"default": "2024-01-02"}),
+        (
+            "{type: choice, options: [yes, no, 1.0, 010]}",
+            {"type": "choice", "options": ("yes", "no", "1.0", "010")},
+        ),
+        ("{type: boolean, default: True}", {"type": "boolean", "default": "true"}),
+        ("{required: true, default: }", {"is_required": True}),
+        ("{required: 'true'}", {"is_required": True}),
+        ("{required: false}", {}),
+        ("{default: 0x10, type: number}", {"default": "0x10", "type": "number"}),
+    ],
+)
+def test_values_stay_as_they_are_written(spec, expected):
+    found = parse_workflow(f"on:\n  workflow_dispatch:\n    inputs:\n      x: {spec}\n")
+
+    assert found.inputs == (WorkflowInput(name="x", **expected),)
+
+
+def test_anchors_are_followed_as_github_follows_them():
+    text = (
+        "x: &x {type: number, default: 1}\non:\n  workflow_dispatch:\n    inputs:\n      a: *x\n      b: *x\n"
+    )
+
+    assert [(one.name, one.type, one.default) for one in parse_workflow(text).inputs] == [
+        ("a", "number", "1"),
+        ("b", "number", "1"),
+    ]
 
 
 def test_a_mountain_of_aliases_is_not_climbed():

@@ -234,6 +234,28 @@ def test_a_good_token_is_said_to_be_good(github):
     assert (row.checked_at, row.expires_at) == (NOON, NOON + timedelta(days=400))
 
 
+def test_an_enterprise_server_without_rate_limits_takes_a_good_token_too(github, settings):
+    github.has_rate_limits = False
+    settings.GITHUB_TOKEN = ""
+    github.grants[SECRET] = Grant(expires_at=(NOON + timedelta(days=400)).timestamp())
+    github.world.add("acme/app", {"w.yml": "on: workflow_dispatch"})
+    row = make(repo="app")
+
+    assert check_github_token(row, now=NOON).ok
+    assert [one.expires_at for one in look_for_expiry(now=NOON)] == [NOON + timedelta(days=400)]
+    github.grants.clear()
+    assert "Bad credentials" in str(check_github_token(row, now=NOON))
+
+
+def test_an_enterprise_server_without_rate_limits_takes_an_app_too(github, app_key):
+    github.has_rate_limits = False
+    row = app(app_key, github)
+    github.world.add("acme/app", {"w.yml": "on: workflow_dispatch"})
+    JobFactory(github=True)
+
+    assert check_github_token(row, now=NOON).ok
+
+
 @pytest.mark.parametrize(
     ("missing", "line"), [("actions=read", "Actions: read"), ("actions=write", "Actions: write")]
 )
