@@ -39,7 +39,7 @@ _OPTIONS_MAX: Final = 1000
 _DEPTH_MAX: Final = 50
 _NODES_MAX: Final = 50_000
 _ALIASES_MAX: Final = 200
-# Every scalar stays the text that is written: no dates, no `on` that is true; nor are keys merged, as at GitHub.
+# Every scalar stays the text that is written: no dates, no `on` that is true, no merged keys.
 _LOADER: Final = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
