@@ -142,6 +142,8 @@ class FakeGitHub:
         # Enterprise Server comes with them switched off.
         self.has_rate_limits = True
         self.read_fault: Reply | None = None
+        # What is answered to certain pages of lists.
+        self.page_faults: dict[str, Reply] = {}
         # What is answered to an App that asks for a token.
         self.app_fault: Reply | None = None
         # Seconds after its dispatch from which on a run is listed.
@@ -233,6 +235,8 @@ class FakeGitHub:
             return self._dispatch(call, token)
         if self.read_fault is not None:
             return self.read_fault
+        if fault := self.page_faults.get(query.get("page", [""])[0]):
+            return fault
         for pattern, needs, answer in _READS:
             if found := re.fullmatch(pattern, path):
                 if needs not in self.grants[token].permissions if token in self.grants else False:
@@ -302,6 +306,21 @@ class FakeGitHub:
         if names is None:
             return _error(404, "Not Found")
         return Reply.json(_page([{"name": name, "protected": False} for name in names], query))
+
+    def _matching_refs(self, query: Mapping[str, list[str]], owner: str, repo: str, prefix: str) -> Reply:
+        names = self.world.branches.get(f"{owner}/{repo}", [])
+        return Reply.json([{"ref": f"refs/heads/{name}"} for name in names if name.startswith(prefix)])
+
+    def _search_repos(self, query: Mapping[str, list[str]]) -> Reply:
+        words = query["q"][0].split()
+        owner = next((word.removeprefix("user:") for word in words if word.startswith("user:")), "")
+        found = [
+            _repository(name)
+            for name in self.world.workflows
+            if name.startswith(f"{owner}/") and words[0] in name.partition("/")[2]
+        ]
+        items = _page(found, query)
+        return Reply.json({"total_count": len(found), "incomplete_results": False, "items": items})
 
     def _content(self, query: Mapping[str, list[str]], owner: str, repo: str, name: str) -> Reply:
         workflow = self.world.workflow(f"{owner}/{repo}", name)
@@ -416,6 +435,8 @@ _READS: Final[tuple[tuple[str, str, Callable[..., Reply]], ...]] = (
     (rf"{_REPO}/actions/runs", "actions=read", FakeGitHub._runs),
     (rf"{_REPO}/actions/runs/{_NAME}/jobs", "actions=read", FakeGitHub._jobs),
     (rf"{_REPO}/actions/workflows", "actions=read", FakeGitHub._workflows),
+    (rf"{_REPO}/git/matching-refs/heads/(.+)", "contents=read", FakeGitHub._matching_refs),
+    ("/search/repositories", "metadata=read", FakeGitHub._search_repos),
     (rf"{_REPO}/branches", "contents=read", FakeGitHub._branches),
     (rf"{_REPO}/contents/\.github/workflows/{_NAME}", "contents=read", FakeGitHub._content),
     (_REPO, "metadata=read", FakeGitHub._repo),

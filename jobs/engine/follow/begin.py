@@ -43,8 +43,7 @@ def is_followed(run: JobExecution, result: DeliveryResult) -> bool:
         return True
     is_unknown = result.reason is Reason.INTERRUPTED and run.status == Status.RUNNING
     is_github = run.execution_type == ExecutionType.GITHUB_ACTIONS
-    # What is called for this run alone is not given the id: see jobs.engine.claim.
-    was_given_id = bool(run.job.github_correlation_input) and run.target == run.job.target
+    was_given_id = bool(run.job.id_input_of(run.target))
     return is_unknown and is_github and run.job.follow_run and was_given_id
 
 
