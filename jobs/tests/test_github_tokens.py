@@ -28,8 +28,13 @@ from jobs.services.github_check import Expiring, check_github_token, look_for_ex
 from jobs.services.github_tokens import create_github_token, delete_github_token, update_github_token
 from jobs.services.trial import try_target
 from jobs.tests.factories import NOON, JobFactory
+from notifications.audience import FAILURES
+from notifications.engine.mail import build_mail
+from notifications.engine.slack import build_post
 from notifications.github_tokens import announce_expiring
-from notifications.models import Notification
+from notifications.models import Message, Notification, NotificationPreferences
+from notifications.services.slack_settings import update_slack_settings
+from notifications.unsubscribe import Subscription, unsubscribe, why_unwanted
 
 pytestmark = pytest.mark.django_db
 SECRET = "github_pat_11AAAAAAA0123456789"
@@ -303,6 +308,57 @@ def test_the_end_is_announced_two_weeks_and_three_days_before_once_each(github, 
 
     assert [days for days, count in told.items() if count] == [14, 3, 0]
     assert {notice.user_id for notice in Notification.objects.all()} == {an_admin.pk}
+
+
+def test_the_end_is_told_by_mail_and_slack_once_each(an_admin, settings):
+    settings.MAIL_ENABLED = True
+    settings.PUBLIC_BASE_URL = "https://cron.example"
+    deaf = UserFactory(role="admin", username="deaf")
+    NotificationPreferences.objects.create(user=deaf, email_on_job_failure=False, updated_at=NOON)
+    UserFactory()
+    url = "https://hooks.slack.com/services/T000/B000/abcdefghijklmnop"
+    update_slack_settings(data={"is_enabled": True, "webhook_url": url}, by=None, now=NOON)
+    token = Expiring(key="acme/", name="acme/<*>", expires_at=NOON + timedelta(days=2))
+
+    for _ in range(2):
+        announce_expiring([token], now=NOON)
+
+    mail, slack = Message.objects.order_by("channel")
+    assert (mail.channel, mail.recipient, slack.channel) == ("email", an_admin.email, "slack")
+    assert why_unwanted(mail) == ""
+    built = build_mail(mail)
+    assert built.subject == "[cronsched] The GitHub token acme/<*> ends on 2026-03-12"
+    assert "Make a new one at GitHub" in str(built.body)
+    assert "https://cron.example/admin/jobs/githubtoken/" in str(built.body)
+    html = str(built.alternatives[0][0])
+    assert "acme/&lt;*&gt;" in html
+    assert "acme/<*>" not in html
+    text = json.dumps(build_post(slack))
+    assert "Make a new one at GitHub" in text
+    assert "acme/&lt;*&gt;" in text
+
+
+def test_several_ends_are_one_message(an_admin, settings):
+    settings.MAIL_ENABLED = True
+    ends = {"a": NOON - timedelta(hours=1), "b": NOON + timedelta(days=10)}
+
+    announce_expiring([Expiring(key=key, name=key, expires_at=at) for key, at in ends.items()], now=NOON)
+
+    built = build_mail(Message.objects.get())
+    assert built.subject == "[cronsched] 2 GitHub tokens have ended or end soon"
+    assert "The GitHub token a ended on 2026-03-10" in str(built.body)
+    assert "The GitHub token b ends on 2026-03-20" in str(built.body)
+
+
+def test_whoever_left_the_mail_gets_none(an_admin, settings):
+    settings.MAIL_ENABLED = True
+    token = Expiring(key="acme/", name="acme/*", expires_at=NOON)
+    announce_expiring([token], now=NOON)
+    unsubscribe(Subscription(address=an_admin.email, topics=[FAILURES]), now=NOON)
+
+    assert "unsubscribed" in why_unwanted(Message.objects.get())
+    announce_expiring([Expiring(key="b", name="b", expires_at=NOON)], now=NOON)
+    assert Message.objects.count() == 1
 
 
 def test_github_tells_the_end(github, settings):
