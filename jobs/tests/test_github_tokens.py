@@ -286,6 +286,17 @@ def test_a_check_of_an_app_reads_its_permissions(github, app_key):
     assert [line.what for line in done.lines if not line.ok] == ["Actions: write"]
 
 
+def test_a_token_of_an_app_that_was_revoked_is_asked_for_anew_by_the_next_check(github, app_key):
+    row = app(app_key, github)
+    github.world.add("acme/app", {"w.yml": "on: workflow_dispatch"})
+    assert check_github_token(row, now=NOON).ok
+    github._app_tokens.clear()
+    github.grants.clear()
+
+    assert not check_github_token(row, now=NOON).ok
+    assert check_github_token(row, now=NOON).ok
+
+
 def test_a_token_that_github_does_not_take(github):
     done = check_github_token(make(), now=NOON)
 

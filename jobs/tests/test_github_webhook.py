@@ -85,6 +85,20 @@ def test_what_the_run_is_called_is_learned_from_an_event(following, github):  # 
     assert RunNaming.objects.get().shows_id
 
 
+def test_a_run_that_was_given_up_and_turns_up_after_all_ends_its_execution(following, github, told):  # noqa: F811
+    row = dispatched(None, job=correlating(), response_status=502, reason=Reason.HTTP_STATUS)
+    following.turn(minutes=6)
+    assert (ended(row).status, row.reason) == ("failed", Reason.UNCERTAIN)
+    run = started(github, Plan(), title=f"Nightly {row.pk}")
+
+    answer = send(*event(github, run), at=following.clock.now)
+    following.turn(seconds=1)
+
+    assert answer.json()["matched"] == 1
+    assert (ended(row).status, row.reason) == ("success", "")
+    assert [status for status, _ in told] == ["failed", "success"]
+
+
 def test_a_failure_still_names_its_jobs(following, github):  # noqa: F811
     run = started(github, Plan(conclusion="failure", failed={"build": ("Compile",)}))
     row = dispatched(run)

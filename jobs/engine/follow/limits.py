@@ -31,7 +31,7 @@ def limits_name(token: str, app: GitHubApp | None) -> str:
     """Whose limits a request counts to: the token's, wherever it was entered, or the installation's."""
     if app is not None:
         return f"app:{app.app_id}:{app.installation_id}"
-    return f"token:{hashlib.sha256(token.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
+    return "token:" + hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 @dataclass(slots=True)
