@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 from uuid import UUID
 
@@ -717,6 +718,20 @@ def test_a_run_beyond_what_github_lists_is_not_taken_for_missing(following, gith
 
     assert (ended(row).status, row.attempt) == ("running", 1)
     assert "lists no more" in GitHubRun.objects.get(pk=row.pk).last_error
+
+
+@pytest.mark.parametrize(("minutes", "status"), [(-10, "running"), (10, "running"), (3, "queued")])
+def test_a_clock_that_differs_from_githubs_proves_nothing(following, github, minutes, status):
+    """The list is of what began after a time by our clock; GitHub puts the beginning by its own."""
+    shows_ids(following, github)
+    row = ambiguous(correlating(max_retries=3))
+    at = NOON + timedelta(minutes=6 + minutes, seconds=5)
+    empty = Reply.json({"total_count": 0, "workflow_runs": []}, headers={"Date": format_datetime(at)})
+    github.read_fault = empty
+
+    following.turn(minutes=6)
+
+    assert ended(row).status == status
 
 
 def test_a_list_that_cannot_be_read_whole_proves_nothing(following, github):

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from email.utils import formatdate
 from enum import StrEnum
 from types import TracebackType
 from typing import Any, Final, Self
@@ -192,7 +193,8 @@ class FakeGitHub:
         if not self._is_known(token):
             return _error(401, "Bad credentials")
         reply = self._counted(call, token)
-        return replace(reply, headers={**reply.headers, **self._about_token(token)})
+        date = {"Date": formatdate(self.clock(), usegmt=True)}
+        return replace(reply, headers={**date, **reply.headers, **self._about_token(token)})
 
     def _is_known(self, token: str) -> bool:
         if token in self._app_tokens:

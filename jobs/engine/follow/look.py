@@ -45,9 +45,15 @@ _TOKENLESS_FOR: Final = timedelta(seconds=30)
 _KEPT_ANSWERS: Final = 4000
 # GitHub's clock and ours; and a list that begins at a whole hour is the same question for an hour.
 _SLACK: Final = timedelta(minutes=5)
+# A list from a moment on says nothing of a run whose beginning GitHub puts before that moment.
+_MOST_SKEW: Final = timedelta(minutes=4)
 _NOT_IN_TIME: Final = "GitHub gave no answer in time."
 _NOT_LISTED: Final = (
     "GitHub lists no more than a thousand runs of a repository: whether this one is there is not known."
+)
+_CLOCKS_DIFFER: Final = (
+    "GitHub's clock and this server's are minutes apart: whether the run is there is not known. Set the "
+    "server's clock."
 )
 _OUR_FAULT: Final = "The look failed; the scheduler's log has the details."
 
@@ -92,6 +98,7 @@ class Looker:
         self._answers: OrderedDict[tuple[str, str], tuple[str, Any]] = OrderedDict()
         # Tokens that could not be had: until when nobody waits for them again, and why.
         self._tokenless: dict[str, tuple[datetime, str]] = {}
+        self.do_clocks_agree = True
 
     async def look(self, client: HttpClient, groups: Sequence[Group]) -> list[Step]:
         """One turn: a step for each run that could be looked at.
@@ -127,6 +134,7 @@ class Looker:
         etag, before = self._answers.get(key, ("", None))
         result = await client.send(request(etag))
         self._limits.note(place.name, result, now=self._clock())
+        self._compare_clocks(result)
         if result.status == 401 and place.app is not None:
             github_app.forget(place.app, api_url=self._api_url)
         if fault := reading.fault_of(result):
@@ -135,6 +143,10 @@ class Looker:
             self._answers.move_to_end(key)
             return cast(T, before)
         return self._kept(key, result, read(result.body))
+
+    def _compare_clocks(self, result: HttpResult) -> None:
+        if (told_at := reading.told_at(result)) is not None:
+            self.do_clocks_agree = abs(told_at - self._clock()) <= _MOST_SKEW
 
     def _kept(self, key: tuple[str, str], result: HttpResult, said: T) -> T:
         if said is None:
@@ -311,9 +323,10 @@ class _GroupLook:
 
     def _not_there(self, run: Followed, listed: _Listed) -> Step:
         """That a run is not on a part of the list says nothing about it."""
-        if listed.is_whole:
+        if listed.is_whole and self._looker.do_clocks_agree:
             return judge.missing(run, now=self._looker.now)
-        return judge.unfinished(run, error=_NOT_LISTED, now=self._looker.now)
+        why = _CLOCKS_DIFFER if listed.is_whole else _NOT_LISTED
+        return judge.unfinished(run, error=why, now=self._looker.now)
 
     async def _list(self, runs: Sequence[Followed]) -> _Listed:
         """Page after page until all of these are found, or the list is at its end."""

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
@@ -134,6 +135,14 @@ def fault_of(result: HttpResult) -> str:
     said = github.detail_of(result)
     text = f"GitHub answered {status_text(result.status or 0)}"
     return f"{text}: {said}" if said else f"{text}."
+
+
+def told_at(result: HttpResult) -> datetime | None:
+    """GitHub's time of an answer; None where it does not say."""
+    try:
+        return parsedate_to_datetime(result.headers.get("date", "")).astimezone(UTC)
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def read_run(body: str) -> RunSeen | None:
