@@ -315,8 +315,7 @@ def _github_target(
         token=asks.token,
         app=asks.app,
         is_followed=job.follow_run,
-        # Another workflow, of this run only, need not have that input.
-        correlation_input=job.github_correlation_input if called.target == job.target else "",
+        correlation_input=job.id_input_of(called.target),
     )
 
 

@@ -26,7 +26,7 @@ from django.db import transaction
 
 from cronsched.core.db import insert_each, locked, retry_conflicts, update_each
 from cronsched.core.text import strip_unstorable
-from jobs.choices import IN_FLIGHT, Status
+from jobs.choices import IN_FLIGHT, ExecutionType, Status
 from jobs.engine import retries
 from jobs.engine.follow import begin
 from jobs.engine.messages import DeliveryResult, Outcome, Reason
@@ -73,6 +73,8 @@ def record(results: Sequence[DeliveryResult], *, now: datetime) -> Recorded:
         ended = [result for result in mine if result.outcome is not Outcome.NOT_SENT]
         _release(unsent)
         again, taken, last = _split(ended)
+        dispatched = [run.pk for run, _ in again if run.execution_type == ExecutionType.GITHUB_ACTIONS]
+        begin.let_go([*dispatched, *(result.execution_id for result in unsent)])
         _queue_again(again, now=now)
         begin.follow(taken, now=now)
         runs = _finish(last)

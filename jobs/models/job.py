@@ -164,6 +164,13 @@ class Job(models.Model):
             return f"{owner}/{self.github_repo}/actions/workflows/{self.github_workflow_name}"
         return self.target_url
 
+    def id_input_of(self, target: str) -> str:
+        """The input that gets the execution's id in a run that calls `target`; "" for none.
+
+        Another workflow, of one run only, need not have it.
+        """
+        return self.github_correlation_input if target == self.target else ""
+
     @property
     def follow_minutes(self) -> int:
         return self.follow_timeout_minutes or FOLLOW_MINUTES
