@@ -156,6 +156,6 @@ def _last_entries(groups: Iterable[dict[str, Any]]) -> dict[UUID, Any]:
     wanted = Q(pk__in=[])
     for group in groups:
         wanted |= Q(job_id=group["job_id"], started_at=group["at"])
-    rows = JobExecution.objects.filter(wanted, status__in=TROUBLE).order_by("id")
+    rows = JobExecution.objects.filter(wanted).in_status(TROUBLE).order_by("id")
     rows = rows.annotate(reason_text=Left("error_message", REASON_MAX)).select_related("job__pic_team")
     return {row.job_id: row for row in rows.defer("output", "overrides", "error_message")}
