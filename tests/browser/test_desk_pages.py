@@ -100,7 +100,6 @@ def test_of_forty_teams_ones_failures_of_last_night_are_two_clicks_away(as_viewe
     assert as_viewer.faults_in(SHORT_LOOKS, of="forty teams") == []
 
 
-@pytest.mark.slow
 @pytest.mark.smoke
 def test_the_page_of_a_run_says_what_to_do_and_leads_on(as_admin: Site):
     job = JobFactory(name="Send invoices", end_date=SOON, metadata={"env": "production"})
@@ -264,7 +263,6 @@ def test_slack_is_set_up_and_tested(as_admin: Site, http_sink: HttpSink):
     assert "secret" not in page.content()
 
 
-@pytest.mark.slow
 @pytest.mark.smoke
 def test_a_user_is_added_and_given_another_role(as_admin: Site):
     as_admin.go("accounts_user_add")
@@ -341,7 +339,6 @@ def test_an_earlier_version_of_a_job_is_restored(open_site: Any, role: str):
 # ---- one's own ----------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 @pytest.mark.smoke
 def test_a_user_keeps_their_own_preferences_password_and_inbox(as_user: Site, open_site: Any):
     run = ExecutionFactory(job=JobFactory(name="Backup", created_by=as_user.user), failed=True)

@@ -69,7 +69,6 @@ def test_a_webhook_job_is_made_with_a_preview(as_user: Site, taxonomy: None):
     assert (job.created_by, job.timezone) == (as_user.user, "America/New_York")
 
 
-@pytest.mark.slow
 @pytest.mark.smoke
 def test_a_github_job_is_made_and_its_metadata_corrected(as_admin: Site, taxonomy: None):
     page = begin_job(as_admin, "Release")
@@ -169,7 +168,6 @@ def test_a_job_is_tested_from_its_page(open_site: Any, http_sink: HttpSink, role
     assert not JobExecution.objects.exists()
 
 
-@pytest.mark.slow
 @pytest.mark.smoke
 def test_a_job_is_run_paused_and_edited_from_its_page(as_user: Site, taxonomy: None):
     job = JobFactory(name="Mine", created_by=as_user.user)
@@ -191,7 +189,6 @@ def test_a_job_is_run_paused_and_edited_from_its_page(as_user: Site, taxonomy: N
     assert JobExecution.objects.filter(trigger_type="manual").count() == 1
 
 
-@pytest.mark.slow
 @pytest.mark.smoke
 def test_end_dates_are_extended_in_bulk(as_user: Site):
     JobFactory(name="Mine A", created_by=as_user.user, end_date=SOON)
