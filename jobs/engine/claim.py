@@ -263,7 +263,7 @@ def to_delivery(
     send_by: float | None = None,
 ) -> Delivery:
     """Everything that one attempt of `row` needs. Raises SecretUnreadable."""
-    return delivery_of(row, _overrides(row), token=token, config=config, book=book)
+    return delivery_of(row, _overrides(row), token=token, config=config, book=book, send_by=send_by)
 
 
 def delivery_of(
@@ -273,6 +273,7 @@ def delivery_of(
     token: uuid.UUID,
     config: EngineConfig,
     book: TokenBook,
+    send_by: float | None = None,
 ) -> Delivery:
     """As `to_delivery`, of a row that may be stored nowhere: a test run is called as a run is."""
     job, called = row.job, _called(row, overrides)
