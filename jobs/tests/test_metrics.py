@@ -87,10 +87,14 @@ def test_each_end_is_one_line_with_its_ids(caplog, result_of, django_capture_on_
 
     lines = {entry.getMessage() for entry in caplog.records if entry.name == "jobs.runs"}
     assert lines == {
-        f"run ended execution={good.pk} job={good.job_id} status=success reason=- response=200 "
-        f"attempt=1 slot={good.scheduled_for.isoformat()}",
-        f"run ended execution={bad.pk} job={bad.job_id} status=failed reason=http_status response=503 "
-        f"attempt=1 slot={bad.scheduled_for.isoformat()}",
+        (
+            f"run ended execution={good.pk} job={good.job_id} status=success reason=- response=200 "
+            f"attempt=1 slot={good.scheduled_for.isoformat()}"
+        ),
+        (
+            f"run ended execution={bad.pk} job={bad.job_id} status=failed reason=http_status response=503 "
+            f"attempt=1 slot={bad.scheduled_for.isoformat()}"
+        ),
     }
 
 
