@@ -91,9 +91,8 @@ def _claim(jobs: list[tuple[Any, str]]) -> list[tuple[Any, str]]:
     """Rows for all of them, in one transaction: id and URL."""
     from django.db import transaction
 
-    from jobs.models import JobExecution
-
     from cronsched.core.db import insert_each
+    from jobs.models import JobExecution
 
     now = datetime.now(UTC)
     rows = [(uuid.uuid4(), url) for _, url in jobs]
