@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -14,7 +15,7 @@ from jobs.engine import worker as worker_module
 from jobs.engine.claim import SEND_WITHIN_S
 from jobs.engine.config import EngineConfig
 from jobs.engine.send import SenderConfig
-from jobs.engine.worker import SenderDied, Worker
+from jobs.engine.worker import STUCK_S, SenderDied, Worker
 from jobs.models import JobExecution
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 
@@ -86,6 +87,16 @@ def test_who_was_frozen_after_the_claim_sends_nothing(worker, http_sink, steady,
     assert http_sink.calls == []
     run.refresh_from_db()
     assert (run.status, run.claim_token, run.offered_at) == ("queued", None, None)
+
+
+def test_a_worker_whose_places_are_never_free_again_ends(worker, http_sink, steady, monkeypatch):
+    monkeypatch.setattr(worker_module, "ROOM_S", 0.01)
+    monkeypatch.setattr(type(worker.sender), "free", property(lambda self: 0))
+    looks = itertools.count(step=STUCK_S / 3)
+    monkeypatch.setattr(worker, "_steady", lambda: next(looks))
+
+    with pytest.raises(SenderDied, match="no call has come to its end"):
+        worker.take([queued(http_sink).pk])
 
 
 def test_a_worker_whose_sender_died_says_so(worker, http_sink, monkeypatch):
