@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
                 ('response_status', models.PositiveSmallIntegerField(null=True)),
                 ('reason', cronsched.core.models.KeyField(blank=True, default='', max_length=20)),
                 ('error_message', models.TextField(blank=True, default='')),
-                ('execution', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.CASCADE, related_name='earlier_attempts', to='jobs.jobexecution')),
+                ('execution', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='earlier_attempts', to='jobs.jobexecution')),
             ],
             options={
                 'ordering': ('number', 'id'),

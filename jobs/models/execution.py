@@ -103,14 +103,11 @@ class JobExecution(models.Model):
 class RunAttempt(models.Model):
     """An attempt after which its run was queued again; the last one is the run itself. Written by RECORD.
 
-    Nothing that is kept for people may stop a batch of results: no constraint makes a number unique, and
-    none in the database holds a run, whose deletion by an earlier release knows nothing of this table.
+    No constraint makes a number unique: nothing that is kept for people may stop a batch of results.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    execution = models.ForeignKey(
-        JobExecution, on_delete=models.CASCADE, related_name="earlier_attempts", db_constraint=False
-    )
+    execution = models.ForeignKey(JobExecution, on_delete=models.CASCADE, related_name="earlier_attempts")
     number = models.PositiveSmallIntegerField()
     # How many the job allowed its runs then.
     allowed = models.PositiveSmallIntegerField()
