@@ -1,4 +1,4 @@
-"""Log lines that nobody can forge, and that give no secret away.
+"""Log lines that nobody can forge, and that give no secret away; nor does an error that is shown.
 
 Our own messages end in `name=value` words ("planned due=3 queued=3"), so that a line reads well and
 can be taken apart; as JSON each of them is a field.
@@ -27,7 +27,7 @@ class LineFormatter(logging.Formatter):
         self, format: str, *, datefmt: str | None = None, style: Any = "{", secrets: Iterable[str] = ()
     ) -> None:
         super().__init__(format, datefmt=datefmt, style=style)
-        self._secrets = _longest_first(secrets)
+        self._secrets = longest_first(secrets)
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         record.message = record.message.translate(_ESCAPES)
@@ -38,7 +38,7 @@ class LineFormatter(logging.Formatter):
         return "\n".join(f"    {line}" for line in super().formatException(ei).splitlines())
 
     def format(self, record: logging.LogRecord) -> str:
-        return _redact(super().format(record), self._secrets)
+        return redact(super().format(record), self._secrets)
 
 
 class JsonFormatter(logging.Formatter):
@@ -49,34 +49,62 @@ class JsonFormatter(logging.Formatter):
 
     def __init__(self, *, secrets: Iterable[str] = ()) -> None:
         super().__init__()
-        self._secrets = _longest_first(secrets)
+        self._secrets = longest_first(secrets)
 
     def format(self, record: logging.LogRecord) -> str:
         message = record.getMessage()
+        event, fields = _take_apart(record)
         entry: dict[str, Any] = {
-            **dict(_FIELD.findall(message)),
+            **fields,
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "event": _FIELD.split(message)[0].strip(" ,") or message,
+            "event": event or message,
             "message": message,
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         # Before it is written as JSON, where a quotation mark in a secret would read otherwise.
-        return json.dumps({name: _redact(value, self._secrets) for name, value in entry.items()})
+        return json.dumps({name: redact(value, self._secrets) for name, value in entry.items()})
 
 
-# A field's value ends at the next field, or with the line: "error=no such table: x".
+# In a message before its values stand in it: "%s", and "name=%s" as a word.
+_PLACE = re.compile(r"(?:(?<!\S)(?P<name>[a-z][a-z_0-9]*)=)?(?P<spec>%[#0\- +]*\d*(?:\.\d+)?[a-zA-Z%])")
+# In one that has none. A field's value ends at the next field, or with the line: "error=no such table: x".
 _FIELD = re.compile(r"(?:^|(?<=\s))([a-z][a-z_0-9]*)=(.*?)(?=\s+[a-z][a-z_0-9]*=|$)", re.DOTALL)
 
 
-def _longest_first(secrets: Iterable[str]) -> list[str]:
-    # A longer one may hold a shorter one.
+def _take_apart(record: logging.LogRecord) -> tuple[str, dict[str, str]]:
+    """The event and its fields, by the places of the values: none of them can pass for a field."""
+    template, values = str(record.msg), record.args
+    if not values:
+        return _FIELD.split(template)[0].strip(" ,"), dict(_FIELD.findall(template))
+    if not isinstance(values, tuple):
+        return record.getMessage(), {}
+    left = iter(values)
+    fields: dict[str, str] = {}
+    event = ""
+    at = 0
+    for place in _PLACE.finditer(template):
+        shown = "%" if place["spec"] == "%%" else place["spec"] % next(left)
+        if place["name"]:
+            fields[place["name"]] = shown
+        if len(fields) == bool(place["name"]):
+            # Nothing but the event until now, this field's name excluded.
+            event += template[at : place.start()] + ("" if place["name"] else shown)
+        at = place.end()
+    if not fields:
+        event += template[at:]
+    return event.strip(" ,"), fields
+
+
+def longest_first(secrets: Iterable[str]) -> list[str]:
+    """Secrets in the order in which `redact` has to look for them: a longer one may hold a shorter one."""
     return sorted({one for one in secrets if len(one) >= _LEAST_CHARS}, key=len, reverse=True)
 
 
-def _redact(text: str, secrets: Iterable[str]) -> str:
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """`text` with a mark in the place of each of `secrets`, as `longest_first` gives them."""
     for secret in secrets:
         text = text.replace(secret, REDACTED)
     return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
@@ -47,6 +48,14 @@ READER_SEES: dict[Any, str] = {
     "notification_emails": "email_text",
     ("new_signing_secret", "drop_signing_secret"): "",
 }
+
+
+class _AskGitHub(Exception):
+    """Ends the transaction of a save: its workflow has to be asked about this job first."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job.pk)
+        self.job = job
 
 
 @admin.register(Job)
@@ -184,10 +193,18 @@ class JobAdmin(UploadMixin, RestoreMixin, JobColumns, JobActions, AuditedAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Django saves within a transaction: GitHub is asked about the inputs when it is over."""
-        answer = super().changeform_view(request, object_id, form_url, extra_context)
-        if saved := getattr(request, "saved_job", None):
-            github_tools.warn_of_inputs(request, saved)
+        """Django saves within a transaction, and GitHub is not to be asked within one.
+
+        So a job that its workflow has a say in is first judged and given up, GitHub is asked, and then it
+        is saved, or refused with what GitHub would refuse.
+        """
+        try:
+            answer = super().changeform_view(request, object_id, form_url, extra_context)
+        except _AskGitHub as question:
+            request.github_check = github_tools.ask_about(question.job)  # type: ignore[attr-defined]
+            answer = super().changeform_view(request, object_id, form_url, extra_context)
+            if answer.status_code == HTTPStatus.FOUND:
+                github_tools.warn_of_inputs(request, request.github_check)  # type: ignore[attr-defined]
         return answer
 
     def response_post_save_add(self, request: HttpRequest, obj: Any) -> HttpResponse:
@@ -209,14 +226,23 @@ class JobAdmin(UploadMixin, RestoreMixin, JobColumns, JobActions, AuditedAdmin):
 
     def create(self, request: HttpRequest, data: dict[str, Any]) -> Job:
         job = lifecycle.create_job(data=data, by=actor(request), now=clock.now(), via="admin")
-        request.saved_job = job  # type: ignore[attr-defined]
+        self._ask_github(request, job)
         return job
 
     def update(self, request: HttpRequest, obj: Any, data: dict[str, Any]) -> Job:
         job = lifecycle.update_job(obj, data=data, by=actor(request), now=clock.now(), via="admin")
         if ASKS_GITHUB & data.keys():
-            request.saved_job = job  # type: ignore[attr-defined]
+            self._ask_github(request, job)
         return job
+
+    def _ask_github(self, request: HttpRequest, job: Job) -> None:
+        """Raises InvalidInput for what GitHub would refuse, once it was asked; _AskGitHub before."""
+        if job.execution_type != ExecutionType.GITHUB_ACTIONS:
+            return
+        check = getattr(request, "github_check", None)
+        if check is None:
+            raise _AskGitHub(job)
+        github_tools.refuse_inputs(check)
 
     def remove(self, request: HttpRequest, obj: Any) -> None:
         lifecycle.delete_job(obj, by=actor(request), now=clock.now(), via="admin")

@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('jobs', '0009_managed_by'),
+        ('jobs', '0011_database_defaults'),
     ]
 
     operations = [

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from jobs.models.execution import JobExecution, RunAttempt, UntoldRun
-from jobs.models.github import GitHubRun, GitHubToken
+from jobs.models.github import GitHubRun, GitHubToken, RunNaming
 from jobs.models.job import Job
 from jobs.models.lease import ChoreState, SchedulerLease, SchedulerStandby
 from jobs.models.tally import RunTally, TallyMark
@@ -15,6 +15,7 @@ __all__ = [
     "JobExecution",
     "JobUpload",
     "RunAttempt",
+    "RunNaming",
     "RunTally",
     "SchedulerLease",
     "SchedulerStandby",

@@ -324,9 +324,7 @@ class _Cleaning:
         values = {name: self.clean.get(name, getattr(self.instance, name, "")) for name in _INPUT_FIELDS}
         if _is_github(values):
             inputs = merge_inputs(values["metadata"] or {}, None)
-            if values["github_correlation_input"]:
-                inputs[values["github_correlation_input"]] = str(UUID(int=0))
-            if fault := fields.inputs_fault(inputs):
+            if fault := fields.inputs_fault(_with_id(inputs, values["github_correlation_input"])):
                 self.faults.add("metadata", fault)
 
 
@@ -334,9 +332,14 @@ def refuse_inputs(job: Job, own: Mapping[str, Any]) -> None:
     """Refuse a run of `job` whose inputs, with `own` of this run, GitHub would refuse. InvalidInput."""
     if not _is_github({**target_of(job), **own}):
         return
-    metadata = own.get("metadata", job.metadata) or {}
-    if fault := fields.inputs_fault(merge_inputs(metadata, own.get("inputs"))):
+    inputs = merge_inputs(own.get("metadata", job.metadata) or {}, own.get("inputs"))
+    if fault := fields.inputs_fault(_with_id(inputs, job.id_input_of(job.with_target(own).target))):
         raise InvalidInput(fault, field="inputs" if "inputs" in own else "metadata")
+
+
+def _with_id(inputs: Mapping[str, Any], id_input: str) -> dict[str, Any]:
+    """As they are dispatched: an id counts as much as any other input."""
+    return {**inputs, id_input: str(UUID(int=0))} if id_input else dict(inputs)
 
 
 def target_of(job: Job) -> dict[str, str]:

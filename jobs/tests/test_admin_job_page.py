@@ -149,7 +149,20 @@ def test_a_line_has_the_last_runs_as_marks_and_as_a_sentence(viewer_site):
         ({"failing": "now"}, {"Soon", "Far"}),
         ({"failing": "repeatedly"}, {"Far"}),
         ({"runs_at": "2026-03-10T17:30Z"}, {"Later"}),
-        ({"runs_at": "junk"}, {"Soon", "Later", "Over", "Far"}),
+        ({"runs_at": "2026-03-10T17:30Z/2026-03-10T18:00Z"}, {"Later"}),
+        ({"runs_at": "2026-03-10T17:31Z/2026-03-10T18:01Z"}, {"Soon", "Far"}),
+        ({"runs_at": "2026-03-10T12:01Z/2026-03-11T12:01Z"}, {"Soon", "Later", "Far"}),
+        *(
+            ({"runs_at": junk}, {"Soon", "Later", "Over", "Far"})
+            for junk in (
+                "junk",
+                "2026-03-10T17:30Z/",
+                "2026-03-10T17:30Z/2026-03-10T17:30Z",
+                "2026-03-10T17:30Z/2026-03-12T17:30Z",
+                "0001-01-01T00:00Z",
+                "9999-12-31T23:59Z",
+            )
+        ),
     ],
 )
 def test_the_list_finds_jobs_by(viewer_site, query, expected):

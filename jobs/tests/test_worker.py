@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
@@ -10,9 +11,10 @@ from cronsched.core.http.guard import AddressPolicy
 from cronsched.testing.fixtures_engine import Steady
 from cronsched.testing.http_sink import HttpSink
 from jobs.engine import worker as worker_module
+from jobs.engine.claim import SEND_WITHIN_S
 from jobs.engine.config import EngineConfig
 from jobs.engine.send import SenderConfig
-from jobs.engine.worker import SEND_WITHIN_S, SenderDied, Worker
+from jobs.engine.worker import SenderDied, Worker
 from jobs.models import JobExecution
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 
@@ -34,7 +36,9 @@ def worker(engine_config: EngineConfig, steady: Steady) -> Iterator[Worker]:
 
 def queued(http_sink: HttpSink, **values: object) -> JobExecution:
     job = JobFactory(target_url=http_sink.url("/hook"))
-    return ExecutionFactory(job=job, queued=True, manual=True, available_at=NOON, **values)
+    return ExecutionFactory(
+        job=job, queued=True, manual=True, **{"available_at": NOON, "offered_at": NOON, **values}
+    )
 
 
 def test_what_it_is_told_of_is_sent_and_recorded(worker, http_sink):
@@ -48,6 +52,21 @@ def test_what_it_is_told_of_is_sent_and_recorded(worker, http_sink):
     assert len(http_sink.calls) == 5
     rows = JobExecution.objects.values_list("status", "claimed_by")
     assert set(rows) == {("success", worker.holder)}
+
+
+def test_a_worker_whose_clock_is_behind_sends_what_it_is_told_of(worker, http_sink):
+    """The leader's clock has judged that the run is due."""
+    run = queued(
+        http_sink, available_at=NOON + timedelta(seconds=20), offered_at=NOON + timedelta(seconds=20)
+    )
+
+    assert worker.take([run.pk]) == 1
+
+
+def test_a_message_of_an_earlier_attempt_hurries_no_later_one(worker, http_sink):
+    run = queued(http_sink, available_at=NOON + timedelta(minutes=5), offered_at=None, attempt=2)
+
+    assert worker.take([run.pk]) == 0
 
 
 def test_who_was_frozen_after_the_claim_sends_nothing(worker, http_sink, steady, monkeypatch):
@@ -66,7 +85,7 @@ def test_who_was_frozen_after_the_claim_sends_nothing(worker, http_sink, steady,
 
     assert http_sink.calls == []
     run.refresh_from_db()
-    assert (run.status, run.claim_token) == ("queued", None)
+    assert (run.status, run.claim_token, run.offered_at) == ("queued", None, None)
 
 
 def test_a_worker_whose_sender_died_says_so(worker, http_sink, monkeypatch):
