@@ -6,6 +6,8 @@ from datetime import date
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from accounts import services
 from accounts.models import User
@@ -91,6 +93,21 @@ def test_theirs_is_kept_by_entering_it(admin_site, colleague):
 
     job.refresh_from_db()
     assert (job.cron_expression, job.schedule_version) == ("0 7 * * *", 2)
+
+
+@pytest.mark.databases
+def test_the_row_is_held_from_the_comparison_to_the_write(admin_site, colleague):
+    """Else somebody could change it between the two. SQLite's writers queue anyway."""
+    if not connection.features.has_select_for_update:
+        pytest.skip("the database locks no rows")
+    job = JobFactory()
+    given = {**admin_site.filled_in(CHANGE, job.pk), "name": "Renamed"}
+
+    with CaptureQueriesContext(connection) as caught:
+        admin_site.send(CHANGE, job.pk, **given)
+
+    of_jobs = [query["sql"] for query in caught if "jobs_job" in query["sql"]]
+    assert "FOR UPDATE" in of_jobs[0]
 
 
 def test_a_third_change_is_told_again(admin_site, colleague):

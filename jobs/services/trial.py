@@ -23,7 +23,7 @@ from jobs.choices import ExecutionType
 from jobs.engine import config as engine_config
 from jobs.engine.claim import delivery_of
 from jobs.engine.github_tokens import TokenBook
-from jobs.engine.messages import Delivery, DeliveryResult, Outcome, TargetKind
+from jobs.engine.messages import Delivery, DeliveryResult, Outcome, Reason, TargetKind
 from jobs.engine.send import SenderConfig, send_now
 from jobs.models import Job, JobExecution
 from jobs.models.job import TARGET_FIELDS
@@ -32,8 +32,8 @@ from jobs.services.validation import clean_run
 
 # A test run holds its web thread until the target answers; the others must stay free.
 TEST_RUNS_AT_ONCE = 4
-# Whoever waits longer looks at a run of the job instead: its page stays.
-TIMEOUT_MOST_S = 300.0
+# A proxy before the site gives up after a minute. Whoever waits longer runs the job: that page stays.
+TIMEOUT_MOST_S = 55.0
 BUSY = f"{TEST_RUNS_AT_ONCE} test runs are under way; try again when one has ended."
 _SEATS = threading.BoundedSemaphore(TEST_RUNS_AT_ONCE)
 
@@ -67,7 +67,7 @@ def try_target(data: Mapping[str, Any], *, now: datetime, job: Job | None = None
         ok=result.outcome is Outcome.SUCCESS,
         kind=delivery.kind,
         status_code=result.response_status,
-        message=_message(result),
+        message=_message(result, job or Job(), waited_s=delivery.timeout_s),
         duration_s=result.duration_s,
         output=result.output,
     )
@@ -103,10 +103,14 @@ def _delivery(job: Job, own: Mapping[str, Any], *, now: datetime) -> Delivery:
         raise InvalidInput(str(error), field=field) from None
     # The answer to the dispatch is what a test shows: nobody stays to see the workflow's run end.
     github = replace(delivery.github, is_followed=False) if delivery.github else None
-    return replace(delivery, github=github, timeout_s=min(delivery.timeout_s, TIMEOUT_MOST_S))
+    most_s = max(TIMEOUT_MOST_S, config.timeout_s)
+    return replace(delivery, github=github, timeout_s=min(delivery.timeout_s, most_s))
 
 
-def _message(result: DeliveryResult) -> str:
+def _message(result: DeliveryResult, job: Job, *, waited_s: float) -> str:
     if result.outcome is Outcome.SUCCESS:
         return f"The target answered {result.response_status}."
-    return result.error_message or "The call was not made."
+    text = result.error_message or "The call was not made."
+    if result.reason is Reason.TIMEOUT and (job.timeout_seconds or 0) > waited_s:
+        text += f" A test waits {waited_s:g} s at most; a run of this job waits {job.timeout_seconds} s."
+    return text

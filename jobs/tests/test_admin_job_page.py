@@ -759,6 +759,21 @@ def test_a_test_run_waits_as_long_as_a_run_does(user_site, monkeypatch):
 
 
 @pytest.mark.usefixtures("_local_targets")
+def test_a_test_that_could_not_wait_as_long_as_a_run_says_so(user_site, http_sink, settings, monkeypatch):
+    from cronsched.testing.http_sink import Reply
+
+    settings.WEBHOOK_TIMEOUT_SECONDS = 0.2
+    monkeypatch.setattr(trial, "TIMEOUT_MOST_S", 0.2)
+    http_sink.on("/slow", Reply(hold=True))
+    job = JobFactory(created_by=user_site.user, timeout_seconds=600, target_url=http_sink.url("/slow"))
+
+    page = user_site.send(TEST, job.pk).content.decode()
+
+    assert "A test waits 0.2 s at most; a run of this job waits 600 s." in page
+    http_sink.release()
+
+
+@pytest.mark.usefixtures("_local_targets")
 def test_the_secret_of_anothers_job_signs_no_call_of_ones_own(user_site, http_sink):
     other = JobFactory()
     given = {"target_kind": "webhook", "target_url": http_sink.url("/mine")}
