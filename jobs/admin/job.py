@@ -10,7 +10,7 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib import admin
 from django.db.models import DateField, Model, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
@@ -18,13 +18,11 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 
-from accounts.admin import actor
+from accounts.admin import AuditedAdmin, actor
 from accounts.choices import AuditKind
 from accounts.roles import is_admin, may_change_job, may_create_jobs
 from cronsched.core import clock
-from cronsched.core.admin import ServiceAdmin
 from cronsched.core.admin_display import EMPTY, moment, preformatted
-from cronsched.core.errors import NotFound
 from jobs.admin import github_tools, job_page, job_tools
 from jobs.admin.job_actions import JobActions
 from jobs.admin.job_form import DateWidget, JobForm, pretty
@@ -61,9 +59,9 @@ class _AskGitHub(Exception):
 
 
 @admin.register(Job)
-class JobAdmin(UploadMixin, RestoreMixin, JobColumns, JobActions, ServiceAdmin):
+class JobAdmin(UploadMixin, RestoreMixin, JobColumns, JobActions, AuditedAdmin):
     form = JobForm
-    formfield_overrides = {**ServiceAdmin.formfield_overrides, DateField: {"widget": DateWidget}}
+    formfield_overrides = {**AuditedAdmin.formfield_overrides, DateField: {"widget": DateWidget}}
     change_form_outer_before_template = "admin/jobs/job_toolbar.html"
     audit_kind = AuditKind.JOB.value
 
@@ -158,7 +156,7 @@ class JobAdmin(UploadMixin, RestoreMixin, JobColumns, JobActions, ServiceAdmin):
                 for name in GITHUB_TOOLS
             ),
             path("<uuid:job_id>/", guarded(self.page_view), name="jobs_job_page"),
-            path("<uuid:job_id>/test/", guarded(self.test_view), name="jobs_job_test"),
+            path("<uuid:job_id>/test/", guarded(job_tools.test_job), name="jobs_job_test"),
         ]
         return own + super().get_urls()
 
@@ -175,12 +173,6 @@ class JobAdmin(UploadMixin, RestoreMixin, JobColumns, JobActions, ServiceAdmin):
         }
         request.current_app = self.admin_site.name
         return job_page.show(request, context)
-
-    def test_view(self, request: HttpRequest, job_id: UUID) -> HttpResponse:
-        try:
-            return job_tools.test_job(request, job_id)
-        except NotFound as refusal:
-            raise Http404(refusal.message) from None
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
@@ -280,7 +272,11 @@ class JobAdmin(UploadMixin, RestoreMixin, JobColumns, JobActions, ServiceAdmin):
 
     @display(description=_("test run"))
     def test_run(self, obj: Job) -> str:
-        urls = {"url": reverse("admin:jobs_job_trial"), "metadata_url": reverse("admin:jobs_job_metadata")}
+        own = "" if obj._state.adding else f"?job={obj.pk}"
+        urls = {
+            "url": f"{reverse('admin:jobs_job_trial')}{own}",
+            "metadata_url": reverse("admin:jobs_job_metadata"),
+        }
         return render_to_string("admin/jobs/trial_field.html", urls)
 
     @display(description=_("at GitHub"))

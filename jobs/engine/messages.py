@@ -105,7 +105,8 @@ class Delivery:
     attempt: int = 1
     # Total seconds for the attempt: DNS, connect, TLS, request and response together.
     timeout_s: float = 30.0
-    # By the sender's steady clock, when no first byte may leave any more; None: the lease decides alone.
+    # By the sender's steady clock, when it may not be begun any more, and its first byte not leave when
+    # `timeout_s` more have gone by; None: at any time.
     send_by: float | None = None
     payload: Mapping[str, Any] = field(default_factory=dict)
     target_url: str = ""

@@ -162,8 +162,8 @@ def test_a_test_run_uses_the_same_token(github):
     make()
     target = {"github_repo": "acme/app", "github_workflow_name": "w.yml", "ref": "main"}
 
-    assert try_target(target).ok
-    assert not try_target({**target, "github_repo": "other/app"}).ok
+    assert try_target(target, now=NOON).ok
+    assert not try_target({**target, "github_repo": "other/app"}, now=NOON).ok
 
 
 # ---- an App -----------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ def test_an_app_is_asked_for_a_token_once_an_hour(github, app_key):
     github.mode = Mode.RUN_DETAILS
     target = {"github_repo": "acme/app", "github_workflow_name": "w.yml", "ref": "main"}
 
-    results = [try_target(target) for _ in range(3)]
+    results = [try_target(target, now=NOON) for _ in range(3)]
 
     assert [result.ok for result in results] == [True, True, True]
     assert [result.kind for result in results] == [TargetKind.GITHUB_ACTIONS] * 3
@@ -195,7 +195,8 @@ def test_an_app_is_asked_for_a_token_once_an_hour(github, app_key):
 def test_an_app_that_github_does_not_know_says_so(github, app_key):
     make(kind="app", app_id="78", installation_id="5", secret=app_key[0])
 
-    result = try_target({"github_repo": "acme/app", "github_workflow_name": "w.yml", "ref": "main"})
+    target = {"github_repo": "acme/app", "github_workflow_name": "w.yml", "ref": "main"}
+    result = try_target(target, now=NOON)
 
     assert not result.ok
     assert "GitHub App was given no token" in result.message
