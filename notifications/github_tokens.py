@@ -60,8 +60,10 @@ def _key(token: Expiring, now: datetime) -> str:
 
 
 def _title(token: Expiring, now: datetime) -> str:
-    verb = "ended" if token.expires_at <= now else "ends"
-    return f"The GitHub token {token.name} {verb} on {scheduler_date(token.expires_at)}"
+    day = scheduler_date(token.expires_at)
+    if token.expires_at <= now:
+        return f"The GitHub token {token.name} ended on {day}"
+    return f"The GitHub token {token.name} ends on {day}"
 
 
 def _advice(token: Expiring, now: datetime) -> str:

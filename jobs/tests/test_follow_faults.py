@@ -17,7 +17,7 @@ from jobs.engine.follow import follower, look
 from jobs.engine.follow.limits import Limits, limits_name
 from jobs.engine.messages import GitHubApp, Reason
 from jobs.engine.transports import github_app
-from jobs.models import GitHubRun, JobExecution
+from jobs.models import GitHubRun, GitHubToken, JobExecution
 from jobs.services.github_tokens import create_github_token
 from jobs.tests.factories import NOON
 from jobs.tests.test_follow import (  # noqa: F401 - fixtures
@@ -258,6 +258,26 @@ def test_a_repository_that_cannot_be_looked_at_stops_no_other(following, github,
         return await real(self, client, group)
 
     monkeypatch.setattr(look.Looker, "place", place)
+    following.turn(seconds=5)
+
+    assert [ended(row).status for row in (bad, good)] == ["running", "success"]
+
+
+def test_an_end_that_was_told_and_cannot_be_judged_stops_no_other(following, github, monkeypatch):  # noqa: F811
+    data = {"owner": "acme", "repo": "bad", "secret": "ghp_a"}
+    create_github_token(data=data, by=None, now=NOON)
+    GitHubToken.objects.update(secret="what no key opens")
+    bad = dispatched(started(github, Plan(), repo="bad"), repo="bad")
+    GitHubRun.objects.filter(pk=bad.pk).update(run_status="completed", conclusion="failure")
+    good = dispatched(started(github, Plan()))
+    real = look.judge.step
+
+    def step(run: Any, *args: Any, **rest: Any) -> Any:
+        if run.execution_id == bad.pk:
+            raise ValueError("not so")
+        return real(run, *args, **rest)
+
+    monkeypatch.setattr(look.judge, "step", step)
     following.turn(seconds=5)
 
     assert [ended(row).status for row in (bad, good)] == ["running", "success"]

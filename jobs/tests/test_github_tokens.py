@@ -206,19 +206,20 @@ def test_an_app_that_github_does_not_know_says_so(github, app_key):
 def test_a_key_that_was_entered_anew_is_tried_at_once(github, app_key):
     target = {"github_repo": "acme/app", "github_workflow_name": "w.yml", "ref": "main"}
     row = make(kind="app", app_id="78", installation_id="5", secret=app_key[0])
-    results = [try_target(target) for _ in range(3)]
+    results = [try_target(target, now=NOON) for _ in range(3)]
     assert [result.ok for result in results] == [False] * 3
     assert len(github.calls_of("POST", "/access_tokens")) == 1, "a refusal stands for a while"
 
     github.apps["77"] = (app_key[1], {"actions": "write"})
     update_github_token(row, data={"app_id": "77"}, by=None, now=NOON)
 
-    assert try_target(target).ok
+    assert try_target(target, now=NOON).ok
 
 
 def test_a_check_asks_for_a_token_although_one_was_refused_a_moment_ago(github, app_key):
     row = make(kind="app", app_id="77", installation_id="5", secret=app_key[0])
-    assert not try_target({"github_repo": "acme/app", "github_workflow_name": "w.yml", "ref": "main"}).ok
+    target = {"github_repo": "acme/app", "github_workflow_name": "w.yml", "ref": "main"}
+    assert not try_target(target, now=NOON).ok
     github.apps["77"] = (app_key[1], {"actions": "write", "contents": "read", "metadata": "read"})
 
     assert check_github_token(row, now=NOON).ok

@@ -25,10 +25,8 @@ FIND_FOR: Final = timedelta(minutes=5)
 # How long a run that ended badly is looked at, lest somebody runs it again.
 WATCH_FOR: Final = timedelta(hours=1)
 GOOD: Final = frozenset({"success", "neutral", "skipped"})
-_UNCERTAIN: Final = (
-    "Whether GitHub started a run is not known: none shows this execution's id, but {why}. Look at the "
-    "repository's Actions page before running it again."
-)
+_UNCERTAIN: Final = "Whether GitHub started a run is not known: none shows this execution's id, but {why}."
+_LOOK_THERE: Final = "Look at the repository's Actions page before running it again."
 _NEVER_SHOWN: Final = "no earlier run has shown that this workflow puts it into its name"
 _TOO_SHORT: Final = "the longest wait was over before a run can be said to be missing"
 _MOST_JOBS: Final = 10
@@ -212,7 +210,7 @@ def not_found(run: Followed, *, doubt: str, now: datetime) -> DeliveryResult:
             outcome=Outcome.FAILED,
             reason=Reason.UNCERTAIN,
             completed_at=now,
-            error_message=f"{_UNCERTAIN.format(why=doubt)} {run.last_error}".rstrip(),
+            error_message=f"{_UNCERTAIN.format(why=doubt)} {_LOOK_THERE} {run.last_error}".rstrip(),
         )
     return _result(
         run,

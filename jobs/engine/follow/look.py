@@ -268,7 +268,10 @@ class _GroupLook:
     def _leave(self, fault: str) -> None:
         """Those without an answer are looked at later; of an end that is known none is needed."""
         for run in list(self._left.values()):
-            self._keep(run, self._unanswered(run, fault))
+            try:
+                self._keep(run, self._unanswered(run, fault))
+            except Exception:
+                logger.exception("follow: a run was passed over execution=%s", run.execution_id)
 
     def _unanswered(self, run: Followed, fault: str) -> Step:
         now = self._looker.now
