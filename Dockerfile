@@ -23,7 +23,8 @@ FROM ${BASE}
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends libmariadb3 \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --user-group --home-dir /app --shell /usr/sbin/nologin cronsched
+    && groupadd --gid 10001 cronsched \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /app --shell /usr/sbin/nologin cronsched
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
@@ -41,7 +42,7 @@ COPY notifications ./notifications
 # Static files belong to the version, so they are collected into the image; the secret is used for nothing.
 # instance/ is for SQLite, where somebody mounts a volume there.
 RUN SECRET_KEY=only-to-collect-static-files-0123456789abcdef python manage.py collectstatic --noinput --verbosity 0 \
-    && mkdir instance \
+    && mkdir --parents instance \
     && chown cronsched:cronsched instance
 USER 10001:10001
 EXPOSE 5001

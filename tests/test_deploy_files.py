@@ -63,3 +63,14 @@ def test_a_units_documentation_is_where_the_unit_expects_the_checkout(unit: str)
     [named] = re.findall(r"^Documentation=file:/opt/cronsched/(.+)$", text, re.MULTILINE)
     assert (DEPLOY.parent / named).is_file()
     assert "WorkingDirectory=/opt/cronsched\n" in text
+
+
+@pytest.mark.skipif(not (DEPLOY.parent / ".git").exists(), reason="a copy without git")
+def test_git_ignores_the_files_in_which_compose_keeps_secrets():
+    compose = (DEPLOY.parent / "compose.yaml").read_text()
+    holders = {*re.findall(r"env_file: (\S+)", compose), *re.findall(r"--env-file (\S+)", compose)}
+
+    assert holders == {"deploy/docker.env", ".env.compose"}
+    run = ["git", "check-ignore", *holders]
+    ignored = subprocess.run(run, cwd=DEPLOY.parent, capture_output=True, text=True).stdout.split()
+    assert set(ignored) == holders
