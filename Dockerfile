@@ -2,8 +2,12 @@
 # cronsched: one image for the web server and the scheduler; `command` says which (compose.yaml).
 # The first stage compiles mysqlclient, so that compiler and headers stay out of what runs.
 ARG PYTHON=3.13
+# Another registry's, or one of your own: it needs `python` with venv, and Debian's apt-get.
+ARG BASE=python:${PYTHON}-slim-bookworm
 
-FROM python:${PYTHON}-slim-bookworm AS build
+FROM ${BASE} AS build
+# Which requirements-*.txt beside the first: "mysql postgres celery" for SEND_BACKEND=celery.
+ARG EXTRAS="mysql postgres"
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends gcc libmariadb-dev pkg-config \
@@ -11,10 +15,10 @@ RUN apt-get update \
 WORKDIR /build
 COPY constraints.txt requirements*.txt ./
 RUN python -m venv /opt/venv \
-    && /opt/venv/bin/pip install --no-cache-dir \
-        -r requirements.txt -r requirements-mysql.txt -r requirements-postgres.txt
+    && for extra in ${EXTRAS}; do set -- "$@" -r "requirements-$extra.txt"; done \
+    && /opt/venv/bin/pip install --no-cache-dir -r requirements.txt "$@"
 
-FROM python:${PYTHON}-slim-bookworm
+FROM ${BASE}
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends libmariadb3 \

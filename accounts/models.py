@@ -60,8 +60,8 @@ class User(AbstractBaseUser, Timestamped):
     role = KeyField(_("role"), max_length=10, choices=Role.choices, default=Role.VIEWER)
     is_active = models.BooleanField(_("active"), default=True)
     # Empty: the browser's language, and the scheduler's zone. accounts.viewing says what may be chosen.
-    language = KeyField(_("language"), max_length=10, blank=True, default="")
-    time_zone = models.CharField(_("time zone"), max_length=64, blank=True, default="")
+    language = KeyField(_("language"), max_length=10, blank=True, default="", db_default="")
+    time_zone = models.CharField(_("time zone"), max_length=64, blank=True, default="", db_default="")
     # Grows when every earlier token must end (password change, deactivation); new tokens carry it.
     token_version = models.PositiveIntegerField(default=1, editable=False)
     # The earlier system's tokens carry no version: those issued before this time are refused.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from cronsched import __version__
 from cronsched.core.api.schema import EXAMPLE_ID
 
 _MOMENT: Final = "2025-01-15T10:30:00Z"
@@ -135,6 +136,7 @@ _VALUES: Final[Mapping[str, Any]] = {
     "Unhealthy.scheduler_running": False,
     "Unhealthy.scheduled_jobs_count": None,
     "Health.status": "healthy",
+    "version": __version__,
 }
 _NOTHING: Final = object()
 # Not in the same answer as the rest.

@@ -11,6 +11,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from cronsched import __version__
 from cronsched.core.api.exceptions import error_body
 from cronsched.core.api.schema import envelope
 from cronsched.core.api.viewsets import ANYONE, ContractViewSet
@@ -22,6 +23,9 @@ _FIELDS = {
     "status": serializers.ChoiceField(choices=["healthy", "unhealthy"]),
     "scheduler_running": serializers.BooleanField(),
     "scheduled_jobs_count": serializers.IntegerField(allow_null=True),
+    "version": serializers.CharField(
+        help_text="The version that answers: while one replaces another, both do."
+    ),
 }
 
 
@@ -50,4 +54,9 @@ class HealthViewSet(ContractViewSet):
 
 
 def _figures(status: str, is_running: bool, scheduled: int | None) -> dict[str, Any]:
-    return {"status": status, "scheduler_running": is_running, "scheduled_jobs_count": scheduled}
+    return {
+        "status": status,
+        "scheduler_running": is_running,
+        "scheduled_jobs_count": scheduled,
+        "version": __version__,
+    }

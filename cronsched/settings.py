@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.urls import reverse_lazy
 
 from cronsched import env
+from cronsched.core.logs import longest_first
 from cronsched.unfold import UNFOLD as UNFOLD
 from jobs.schedule import ZoneError, load_zone
 
@@ -317,8 +318,8 @@ if LOG_FORMAT not in {"text", "json"}:
     raise ImproperlyConfigured(f"LOG_FORMAT={LOG_FORMAT!r}: use text or json.")
 
 
-def _all_secrets() -> list[str]:
-    """What must not be in a log, whatever an exception quotes."""
+def _known_secrets() -> list[str]:
+    """What must not be in a log or an answer, whatever an exception quotes."""
     names = (
         "GITHUB_TOKEN",
         "GITHUB_WEBHOOK_SECRET",
@@ -330,8 +331,11 @@ def _all_secrets() -> list[str]:
         "DEFAULT_ADMIN_PASSWORD",
     )
     database = str(DATABASES["default"].get("PASSWORD") or "")
-    return [SECRET_KEY, JWT_SECRET_KEY, *ENCRYPTION_KEYS, database, *(env.text(name) for name in names)]
+    own = (SECRET_KEY, JWT_SECRET_KEY, *ENCRYPTION_KEYS, database)
+    return longest_first((*own, *(env.text(name) for name in names)))
 
+
+KNOWN_SECRETS = _known_secrets()
 
 _FORMATTER = "json" if LOG_FORMAT == "json" else "line"
 LOGGING: dict[str, Any] = {
@@ -343,9 +347,9 @@ LOGGING: dict[str, Any] = {
             "format": "{asctime} {levelname} {name} {message}",
             "style": "{",
             "datefmt": "%Y-%m-%dT%H:%M:%S%z",
-            "secrets": _all_secrets(),
+            "secrets": KNOWN_SECRETS,
         },
-        "json": {"()": "cronsched.core.logs.JsonFormatter", "secrets": _all_secrets()},
+        "json": {"()": "cronsched.core.logs.JsonFormatter", "secrets": KNOWN_SECRETS},
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": _FORMATTER}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},

@@ -71,6 +71,7 @@ class PicTeam(Taxon):
         max_length=100,
         blank=True,
         default="",
+        db_default="",
         help_text=_("its runs are sent by workers of this queue: those inside the team's network, say"),
     )
 

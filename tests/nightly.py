@@ -155,6 +155,7 @@ def main() -> int:
         ),
         lambda: run("`make clean-start` (start.sh, test.sh in a bare copy)", ["make", "clean-start"]),
         lambda: run(f"`make chaos`, {chaos_s} s on each database", chaos),
+        lambda: run("`make check-upgrade` (the last release on this schema)", ["make", "check-upgrade"]),
         lambda: run("`make client-check postman` (npm)", ["make", "client-check", "postman"]),
     ):
         results.append(step())

@@ -45,3 +45,12 @@ def test_the_dashboard_asks_for_what_is_served():
     assert len(board["panels"]) == len({panel["id"] for panel in board["panels"]})
     assert asked
     assert asked <= served()
+
+
+@pytest.mark.parametrize("unit", sorted(path.name for path in (DEPLOY / "systemd").iterdir()))
+def test_a_units_documentation_is_where_the_unit_expects_the_checkout(unit: str):
+    text = (DEPLOY / "systemd" / unit).read_text()
+
+    [named] = re.findall(r"^Documentation=file:/opt/cronsched/(.+)$", text, re.MULTILINE)
+    assert (DEPLOY.parent / named).is_file()
+    assert "WorkingDirectory=/opt/cronsched\n" in text

@@ -1,4 +1,4 @@
-"""Log lines that nobody can forge, and that give no secret away.
+"""Log lines that nobody can forge, and that give no secret away; nor does an error that is shown.
 
 Our own messages end in `name=value` words ("planned due=3 queued=3"), so that a line reads well and
 can be taken apart; as JSON each of them is a field.
@@ -27,7 +27,7 @@ class LineFormatter(logging.Formatter):
         self, format: str, *, datefmt: str | None = None, style: Any = "{", secrets: Iterable[str] = ()
     ) -> None:
         super().__init__(format, datefmt=datefmt, style=style)
-        self._secrets = _longest_first(secrets)
+        self._secrets = longest_first(secrets)
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         record.message = record.message.translate(_ESCAPES)
@@ -38,7 +38,7 @@ class LineFormatter(logging.Formatter):
         return "\n".join(f"    {line}" for line in super().formatException(ei).splitlines())
 
     def format(self, record: logging.LogRecord) -> str:
-        return _redact(super().format(record), self._secrets)
+        return redact(super().format(record), self._secrets)
 
 
 class JsonFormatter(logging.Formatter):
@@ -49,7 +49,7 @@ class JsonFormatter(logging.Formatter):
 
     def __init__(self, *, secrets: Iterable[str] = ()) -> None:
         super().__init__()
-        self._secrets = _longest_first(secrets)
+        self._secrets = longest_first(secrets)
 
     def format(self, record: logging.LogRecord) -> str:
         message = record.getMessage()
@@ -64,19 +64,20 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         # Before it is written as JSON, where a quotation mark in a secret would read otherwise.
-        return json.dumps({name: _redact(value, self._secrets) for name, value in entry.items()})
+        return json.dumps({name: redact(value, self._secrets) for name, value in entry.items()})
 
 
 # A field's value ends at the next field, or with the line: "error=no such table: x".
 _FIELD = re.compile(r"(?:^|(?<=\s))([a-z][a-z_0-9]*)=(.*?)(?=\s+[a-z][a-z_0-9]*=|$)", re.DOTALL)
 
 
-def _longest_first(secrets: Iterable[str]) -> list[str]:
-    # A longer one may hold a shorter one.
+def longest_first(secrets: Iterable[str]) -> list[str]:
+    """Secrets in the order in which `redact` has to look for them: a longer one may hold a shorter one."""
     return sorted({one for one in secrets if len(one) >= _LEAST_CHARS}, key=len, reverse=True)
 
 
-def _redact(text: str, secrets: Iterable[str]) -> str:
+def redact(text: str, secrets: Iterable[str]) -> str:
+    """`text` with a mark in the place of each of `secrets`, as `longest_first` gives them."""
     for secret in secrets:
         text = text.replace(secret, REDACTED)
     return text

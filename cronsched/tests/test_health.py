@@ -6,6 +6,7 @@ import pytest
 from django.db import InterfaceError, OperationalError
 from django.db.backends.utils import CursorWrapper
 
+from cronsched import __version__
 from cronsched.testing.fixtures_api import ApiClient
 from jobs.engine import lease
 from jobs.tests.factories import JobFactory
@@ -20,14 +21,19 @@ def test_health_tells_of_the_scheduler(anonymous_api: ApiClient, django_assert_n
         response = anonymous_api.get("/health")
 
     assert response.status_code == 200
-    assert response.json() == {"status": "healthy", "scheduler_running": True, "scheduled_jobs_count": 2}
+    assert response.json() == {
+        "status": "healthy",
+        "scheduler_running": True,
+        "scheduled_jobs_count": 2,
+        "version": __version__,
+    }
 
 
 @pytest.mark.django_db
 def test_a_system_without_a_scheduler_still_answers(anonymous_api: ApiClient) -> None:
     body = anonymous_api.get("/health/").json()
 
-    assert body == {"status": "healthy", "scheduler_running": False, "scheduled_jobs_count": 0}
+    assert (body["status"], body["scheduler_running"], body["scheduled_jobs_count"]) == ("healthy", False, 0)
 
 
 @pytest.mark.django_db
@@ -57,5 +63,5 @@ def test_without_a_database_it_is_503_in_json(
         False,
         None,
     )
-    assert {"error", "message"} <= set(body)
+    assert {"error", "message", "version"} <= set(body)
     assert "secret" not in response.content.decode()

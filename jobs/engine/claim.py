@@ -44,6 +44,9 @@ logger = logging.getLogger(__name__)
 _UNREADABLE = "This run could not be prepared: the job's settings cannot be read. Save the job again."
 # Beyond the timeout: what recording a result may take before the run is given up for lost.
 DEADLINE_MARGIN_S = 15.0
+# Begun within this after the claim, or not at all: by the run's deadline RESCUE ends the run or queues its
+# next attempt, and a process or a whole machine that stood still meanwhile must not send the first one then.
+SEND_WITHIN_S = DEADLINE_MARGIN_S - 5
 # What judging and sending need. Each column that is left out is one that is not converted, row by row.
 CLAIM_FIELDS = (
     "status", "trigger_type", "execution_type", "target", "scheduled_for", "started_at", "attempt",
@@ -65,10 +68,16 @@ class Claim:
     count: int = 0
 
 
-def claim(*, now: datetime, term: Term, limit: int, config: EngineConfig) -> Claim:
-    """Claim up to `limit` sendable rows in one transaction. Raises LeaseLost."""
+def claim(
+    *, now: datetime, term: Term, limit: int, config: EngineConfig, send_by: float | None = None
+) -> Claim:
+    """Claim up to `limit` sendable rows in one transaction. Raises LeaseLost.
+
+    `send_by`, for the deliveries: the sender's steady clock before the claim, plus SEND_WITHIN_S.
+    """
     rows = JobExecution.objects.sendable(now)
-    return _claim(rows, now=now, holder=term.holder, limit=limit, config=config, fence=partial(prove, term))
+    fence = partial(prove, term)
+    return _claim(rows, now=now, holder=term.holder, limit=limit, config=config, send_by=send_by, fence=fence)
 
 
 def claim_offered(
@@ -77,13 +86,10 @@ def claim_offered(
     """Claim those of `ids` that nobody has claimed yet, for a sender that holds no lease.
 
     Two senders that are told of one row race for the conditional update, and one of them gets it.
-    `send_by` bounds the time until the first byte, by the sender's steady clock: whoever was frozen for
-    longer sends nothing, since its runs may have been rescued meanwhile.
+    `send_by` as for `claim`.
     """
     rows = JobExecution.objects.sendable(now).filter(pk__in=ids)
-    claimed = _claim(rows, now=now, holder=holder, limit=len(ids), config=config)
-    claimed.deliveries = [replace(delivery, send_by=send_by) for delivery in claimed.deliveries]
-    return claimed
+    return _claim(rows, now=now, holder=holder, limit=len(ids), config=config, send_by=send_by)
 
 
 @retry_conflicts
@@ -94,6 +100,7 @@ def _claim(
     holder: str,
     limit: int,
     config: EngineConfig,
+    send_by: float | None,
     fence: Callable[[], None] = lambda: None,
 ) -> Claim:
     token = uuid.uuid4()
@@ -119,7 +126,7 @@ def _claim(
     stopped = [
         _no_more(row, why_not[row.pk], token, now) for row in rows if row.pk in why_not and row.attempt > 1
     ]
-    claimed = _to_claim(going, token=token, now=now, config=config)
+    claimed = _to_claim(going, token=token, now=now, config=config, send_by=send_by)
     return Claim(deliveries=claimed.deliveries, refused=[*stopped, *claimed.refused], count=len(rows))
 
 
@@ -230,11 +237,14 @@ def _set_own_deadlines(rows: list[JobExecution], config: EngineConfig) -> None:
         JobExecution.objects.filter(pk__in=ids).update(deadline_at=DatabaseNow(timeout_s + DEADLINE_MARGIN_S))
 
 
-def _to_claim(going: list[JobExecution], *, token: uuid.UUID, now: datetime, config: EngineConfig) -> Claim:
+def _to_claim(
+    going: list[JobExecution], *, token: uuid.UUID, now: datetime, config: EngineConfig, send_by: float | None
+) -> Claim:
     result, book = Claim(), TokenBook(config)
     for row in going:
         try:
-            result.deliveries.append(to_delivery(row, token=token, config=config, book=book))
+            made = to_delivery(row, token=token, config=config, book=book, send_by=send_by)
+            result.deliveries.append(made)
         except SecretUnreadable as error:
             result.refused.append(_refusal(row, token, now, Reason.CONFIGURATION, str(error)))
         except Exception:
@@ -244,9 +254,28 @@ def _to_claim(going: list[JobExecution], *, token: uuid.UUID, now: datetime, con
     return result
 
 
-def to_delivery(row: JobExecution, *, token: uuid.UUID, config: EngineConfig, book: TokenBook) -> Delivery:
+def to_delivery(
+    row: JobExecution,
+    *,
+    token: uuid.UUID,
+    config: EngineConfig,
+    book: TokenBook,
+    send_by: float | None = None,
+) -> Delivery:
     """Everything that one attempt of `row` needs. Raises SecretUnreadable."""
-    overrides = _overrides(row)
+    return delivery_of(row, _overrides(row), token=token, config=config, book=book, send_by=send_by)
+
+
+def delivery_of(
+    row: JobExecution,
+    overrides: Mapping[str, Any],
+    *,
+    token: uuid.UUID,
+    config: EngineConfig,
+    book: TokenBook,
+    send_by: float | None = None,
+) -> Delivery:
+    """As `to_delivery`, of a row that may be stored nowhere: a test run is called as a run is."""
     job, called = row.job, _called(row, overrides)
     metadata: Mapping[str, Any] = overrides.get("metadata", job.metadata or {})
     is_github = called.execution_type == ExecutionType.GITHUB_ACTIONS
@@ -256,6 +285,7 @@ def to_delivery(row: JobExecution, *, token: uuid.UUID, config: EngineConfig, bo
         kind=TargetKind.GITHUB_ACTIONS if is_github else TargetKind.WEBHOOK,
         attempt=row.attempt,
         timeout_s=float(job.timeout_seconds or config.timeout_s),
+        send_by=send_by,
         payload=metadata,
         target_url="" if is_github else called.target_url,
         signing_secrets=()
@@ -286,8 +316,7 @@ def _github_target(
         token=asks.token,
         app=asks.app,
         is_followed=job.follow_run,
-        # Another workflow, of this run only, need not have that input.
-        correlation_input=job.github_correlation_input if called.target == job.target else "",
+        correlation_input=job.id_input_of(called.target),
     )
 
 

@@ -27,7 +27,7 @@ from django.db import Error, close_old_connections
 from cronsched.core import clock
 from jobs.engine import metrics
 from jobs.engine.backoff import Backoff
-from jobs.engine.claim import Claim, claim
+from jobs.engine.claim import SEND_WITHIN_S, Claim, claim
 from jobs.engine.config import EngineConfig
 from jobs.engine.follow.follower import Follower
 from jobs.engine.lease import LeaseKeeper, LeaseLost, Term
@@ -37,6 +37,7 @@ from jobs.engine.rescue import miss_stale_queue
 from jobs.engine.send import Sender, SenderConfig
 from jobs.engine.tally import reopen
 from jobs.engine.ticker import Ticker
+from jobs.models import JobExecution
 
 logger = logging.getLogger(__name__)
 
@@ -85,12 +86,14 @@ class Engine:
         lease_s: float,
         resync: Callable[..., object],
         now: Callable[[], datetime] = clock.now,
+        steady: Callable[[], float] = clock.uptime,
         offer: Callable[..., bool] | None = None,
         on_lead: Callable[[], None] = lambda: None,
         on_lead_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._config = config
         self._now = now
+        self._steady = steady
         self._resync = resync
         self._offer = offer
         self._on_lead = on_lead
@@ -105,7 +108,11 @@ class Engine:
         )
         self.recorder = Recorder(clock=now, on_recorded=self._freed.set)
         self.sender = Sender(
-            sender_config, on_result=self.recorder.put, is_trusted=self.keeper.is_trusted, clock=now
+            sender_config,
+            on_result=self.recorder.put,
+            is_trusted=self.keeper.is_trusted,
+            clock=now,
+            steady=steady,
         )
         self.follower = Follower(config, sender_config, term=self.keeper.trusted_term, clock=now)
         self._is_failing = False
@@ -248,6 +255,9 @@ class Engine:
 
     def _dispatch_all(self, term: Term, until: float) -> None:
         """Send all that is queued, waiting for room, until this tick's time is up."""
+        if self._offer is None and not JobExecution.objects.sendable(self._now()).exists():
+            # As in most seconds: no transaction for nothing.
+            return
         while self._dispatch(term) and time.monotonic() < until:
             if self._offer is None and not self.sender.free:
                 self._freed.clear()
@@ -261,6 +271,7 @@ class Engine:
         if not limit:
             return True
         with metrics.DATABASE.labels("claim").time():
-            claimed = claim(now=self._now(), term=term, limit=limit, config=self._config)
+            send_by = self._steady() + SEND_WITHIN_S
+            claimed = claim(now=self._now(), term=term, limit=limit, config=self._config, send_by=send_by)
         hand_over(claimed, sender=self.sender, recorder=self.recorder)
         return claimed.count == limit

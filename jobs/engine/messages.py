@@ -47,9 +47,10 @@ class Reason(StrEnum):
     OVERLAP = "overlap"
     PAUSED = "paused"
     EXPIRED = "expired"
-    # The workflow's run ended otherwise than well; no run of this dispatch has appeared.
+    # The workflow's run ended otherwise than well; GitHub started none; whether it did is not known.
     CONCLUSION = "conclusion"
     NOT_STARTED = "not_started"
+    UNCERTAIN = "uncertain"
     INTERNAL = "internal"
 
 
@@ -84,10 +85,14 @@ class GitHubTarget:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GitHubRunRef:
-    """The run that a dispatch started, as far as GitHub has told: without an id it has to be looked for."""
+    """The run that a dispatch started, as far as GitHub has told: without an id it has to be looked for.
+
+    `naming_key` says whose run-name should show our id; "" where no id was sent.
+    """
 
     run_id: int | None = None
     html_url: str = ""
+    naming_key: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,7 +105,8 @@ class Delivery:
     attempt: int = 1
     # Total seconds for the attempt: DNS, connect, TLS, request and response together.
     timeout_s: float = 30.0
-    # By the sender's steady clock, when no first byte may leave any more; None: the lease decides alone.
+    # By the sender's steady clock, when it may not be begun any more, and its first byte not leave when
+    # `timeout_s` more have gone by; None: at any time.
     send_by: float | None = None
     payload: Mapping[str, Any] = field(default_factory=dict)
     target_url: str = ""

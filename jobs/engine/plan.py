@@ -99,6 +99,9 @@ def plan_due(
     """
     backoff = Backoff() if backoff is None else backoff
     waiting = backoff.held(now)
+    # So it is in most seconds: one look, and no transaction, which would keep SQLite's other writers out.
+    if not Job.objects.due(now).exclude(pk__in=waiting).exists():
+        return
     size = min(FIRST_BATCH, batch)
     while True:
         try:

@@ -24,15 +24,15 @@ from uuid import UUID
 
 from django.db import transaction
 
-from cronsched.core.db import locked, retry_conflicts, update_each
+from cronsched.core.db import insert_each, locked, retry_conflicts, update_each
 from cronsched.core.text import strip_unstorable
-from jobs.choices import IN_FLIGHT, Status
+from jobs.choices import IN_FLIGHT, ExecutionType, Status
 from jobs.engine import retries
 from jobs.engine.follow import begin
 from jobs.engine.messages import DeliveryResult, Outcome, Reason
 from jobs.engine.tally import reopen
 from jobs.engine.tell import tell_finished
-from jobs.models import Job, JobExecution
+from jobs.models import Job, JobExecution, RunAttempt
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +73,8 @@ def record(results: Sequence[DeliveryResult], *, now: datetime) -> Recorded:
         ended = [result for result in mine if result.outcome is not Outcome.NOT_SENT]
         _release(unsent)
         again, taken, last = _split(ended)
+        dispatched = [run.pk for run, _ in again if run.execution_type == ExecutionType.GITHUB_ACTIONS]
+        begin.let_go([*dispatched, *(result.execution_id for result in unsent)])
         _queue_again(again, now=now)
         begin.follow(taken, now=now)
         runs = _finish(last)
@@ -156,6 +158,7 @@ def _split(results: Sequence[DeliveryResult]) -> tuple[_Ended, _Ended, _Ended]:
 
 
 def _queue_again(again: _Ended, *, now: datetime) -> None:
+    insert_each([_as_attempt(run, result) for run, result in again])
     rows = []
     for run, result in again:
         at = now + timedelta(seconds=retries.wait_s(result))
@@ -181,6 +184,20 @@ def _queue_again(again: _Ended, *, now: datetime) -> None:
             )
         )
     update_each(JobExecution, _RETRY_COLUMNS, ("id",), rows)
+
+
+def _as_attempt(run: JobExecution, result: DeliveryResult) -> RunAttempt:
+    """What is kept of an attempt that is not the run's last."""
+    return RunAttempt(
+        execution=run,
+        number=result.attempt,
+        allowed=1 + run.job.max_retries,
+        started_at=result.started_at,
+        ended_at=result.completed_at,
+        response_status=result.response_status,
+        reason=result.reason.value,
+        error_message=strip_unstorable(result.error_message),
+    )
 
 
 def _finish(ended: _Ended) -> list[JobExecution]:
@@ -230,18 +247,26 @@ def _final_text(result: DeliveryResult) -> str:
 
 
 def _note_on_jobs(runs: Sequence[JobExecution]) -> None:
-    """Keep each job's last run, so that lists need not look into the history."""
-    latest: dict[UUID, JobExecution] = {}
-    failures: dict[UUID, int] = {}
+    """Keep each job's last run, so that lists need not look into the history, and its failures in a row.
+
+    A failure counts when it is recorded, however long the run took: a later run may have ended before.
+    """
+    known = _lock_jobs({run.job_id for run in runs})
     for run in sorted(runs, key=lambda run: run.completed_at or run.started_at):
-        previous = failures.get(run.job_id, run.job.consecutive_failures)
-        failures[run.job_id] = 0 if run.status == Status.SUCCESS else previous + 1
-        run.job.consecutive_failures = failures[run.job_id]
-        if run.job_id not in latest or run.started_at >= latest[run.job_id].started_at:
-            latest[run.job_id] = run
-    rows = [
-        (run.started_at, run.status, failures[job_id], job_id)
-        for job_id, run in sorted(latest.items())
-        if run.job.last_execution_at is None or run.job.last_execution_at <= run.started_at
-    ]
-    update_each(Job, ("last_execution_at", "last_status", "consecutive_failures"), ("id",), rows)
+        # Of a job that was deleted since, nothing is kept.
+        noted = known.get(run.job_id, run.job)
+        noted.consecutive_failures = 0 if run.status == Status.SUCCESS else noted.consecutive_failures + 1
+        run.job.consecutive_failures = noted.consecutive_failures
+        if noted.last_execution_at is None or run.started_at >= noted.last_execution_at:
+            noted.last_execution_at, noted.last_status = run.started_at, run.status
+    columns = ("last_execution_at", "last_status", "consecutive_failures")
+    rows = [(*(getattr(job, name) for name in columns), job.pk) for job in known.values()]
+    update_each(Job, columns, ("id",), rows)
+
+
+def _lock_jobs(ids: set[UUID]) -> dict[UUID, Job]:
+    """These jobs as they are now: another recorder may have counted since their runs were read."""
+    if not ids:
+        return {}
+    jobs = Job.objects.only("last_execution_at", "last_status", "consecutive_failures")
+    return {job.pk: job for job in locked(jobs.filter(pk__in=ids).order_by("pk"), keeps_key=True)}

@@ -99,7 +99,9 @@ class _Attempt:
 
     __slots__ = ("_clock", "_may_send", "_started_s", "delivery", "is_begun", "is_settled", "started_at")
 
-    def __init__(self, delivery: Delivery, *, clock: Clock, may_send: Callable[[Delivery], bool]) -> None:
+    def __init__(
+        self, delivery: Delivery, *, clock: Clock, may_send: Callable[[Delivery, float], bool]
+    ) -> None:
         self.delivery = delivery
         self.is_begun = False
         self.is_settled = False
@@ -120,7 +122,7 @@ class _Attempt:
 
     async def _send(self, client: HttpClient, user_agent: str) -> Verdict:
         # Asked again by the client when the connection stands; this spares opening one in vain.
-        if not self._may_send(self.delivery):
+        if not self._may_send(self.delivery, 0.0):
             return _NOT_SENT
         line = Line(
             send=client.send,
@@ -132,7 +134,7 @@ class _Attempt:
         return await deliver(self.delivery, line)
 
     def _begin(self) -> bool:
-        self.is_begun = self._may_send(self.delivery)
+        self.is_begun = self._may_send(self.delivery, self.delivery.timeout_s)
         return self.is_begun
 
     def cancelled(self) -> Verdict:
@@ -332,8 +334,9 @@ class Sender:
     def _attempt(self, delivery: Delivery) -> _Attempt:
         return _Attempt(delivery, clock=self._clock, may_send=self._may_send)
 
-    def _may_send(self, delivery: Delivery) -> bool:
-        is_in_time = delivery.send_by is None or self._steady() < delivery.send_by
+    def _may_send(self, delivery: Delivery, under_way_s: float) -> bool:
+        """Whether it may go on, `under_way_s` seconds at most after its beginning."""
+        is_in_time = delivery.send_by is None or self._steady() < delivery.send_by + under_way_s
         return is_in_time and self._is_trusted()
 
     def _settle(self, attempt: _Attempt, result: DeliveryResult) -> None:
@@ -365,7 +368,7 @@ def send_now(
 
     async def send() -> DeliveryResult:
         async with config.client() as client:
-            attempt = _Attempt(delivery, clock=clock, may_send=lambda delivery: True)
+            attempt = _Attempt(delivery, clock=clock, may_send=lambda delivery, under_way_s: True)
             return await attempt.run(client, user_agent=config.user_agent)
 
     return asyncio.run(send())

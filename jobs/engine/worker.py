@@ -1,8 +1,6 @@
 """The sending half without the lease: it takes what a leader offers, sends it and records the answers.
 
-It never plans. What it claims it sends within SEND_WITHIN_S or not at all: by the run's deadline, which
-is later, RESCUE has ended the run or queued its next attempt, and a process that was frozen in between
-must not send the first one then.
+It never plans. What it claims it begins within SEND_WITHIN_S or not at all, as a leader does.
 """
 
 from __future__ import annotations
@@ -17,7 +15,7 @@ from django.db import close_old_connections
 
 from cronsched.core import clock
 from jobs.engine import metrics
-from jobs.engine.claim import DEADLINE_MARGIN_S, claim_offered
+from jobs.engine.claim import SEND_WITHIN_S, claim_offered
 from jobs.engine.config import EngineConfig
 from jobs.engine.loop import RECORD_STOP_S, hand_over, make_holder
 from jobs.engine.recorder import Recorder
@@ -25,7 +23,6 @@ from jobs.engine.send import Sender, SenderConfig
 
 logger = logging.getLogger(__name__)
 
-SEND_WITHIN_S = DEADLINE_MARGIN_S - 5
 # How long one look for room lasts.
 ROOM_S = 1.0
 

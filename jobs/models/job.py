@@ -53,13 +53,15 @@ class Job(models.Model):
     max_retries = models.PositiveSmallIntegerField(_("retries"), default=0)
     # Of a GitHub run: whether the execution ends as the workflow does, after how many minutes it is
     # given up (null: FOLLOW_MINUTES), and the input that shows the execution's id in the run's name.
-    follow_run = models.BooleanField(_("follow the run"), default=True)
+    follow_run = models.BooleanField(_("follow the run"), default=True, db_default=True)
     follow_timeout_minutes = models.PositiveIntegerField(_("longest wait (min)"), null=True, blank=True)
-    github_correlation_input = models.CharField(_("input for our id"), max_length=255, blank=True, default="")
+    github_correlation_input = models.CharField(
+        _("input for our id"), max_length=255, blank=True, default="", db_default=""
+    )
     # Encrypted (cronsched.core.crypto); never shown again.
     signing_secret = models.TextField(blank=True, default="", editable=False)
     # After a change the earlier one signs too, for as long as jobs.engine.signing.OVERLAP.
-    previous_signing_secret = models.TextField(blank=True, default="", editable=False)
+    previous_signing_secret = models.TextField(blank=True, default="", db_default="", editable=False)
     signing_secret_changed_at = models.DateTimeField(null=True, editable=False)
 
     category = models.ForeignKey(
@@ -161,6 +163,13 @@ class Job(models.Model):
             owner = self.github_owner or settings.GITHUB_DEFAULT_OWNER
             return f"{owner}/{self.github_repo}/actions/workflows/{self.github_workflow_name}"
         return self.target_url
+
+    def id_input_of(self, target: str) -> str:
+        """The input that gets the execution's id in a run that calls `target`; "" for none.
+
+        Another workflow, of one run only, need not have it.
+        """
+        return self.github_correlation_input if target == self.target else ""
 
     @property
     def follow_minutes(self) -> int:

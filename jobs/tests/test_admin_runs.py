@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -19,7 +20,7 @@ from jobs.admin.filters import CATEGORY, TEAM, last_night
 from jobs.admin.run_page import neighbours, pretty
 from jobs.choices import ExecutionType, Status, TriggerType
 from jobs.engine.messages import Reason
-from jobs.models import Job, JobExecution
+from jobs.models import Job, JobExecution, RunAttempt
 from jobs.services.lifecycle import update_job
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 from taxonomy.tests.factories import CategoryFactory, TeamFactory
@@ -245,6 +246,7 @@ def test_the_page_says_what_happened_and_what_to_do(viewer_site: Visitor):
     run = ExecutionFactory(
         job=job, failed=True, response_status=500, error_message=evil, output='{"a":{"b":1}}', attempt=2
     )
+    earlier(run, 1, allowed=2)
 
     page = viewer_site.open(PAGE, run.pk)
     text = page.content.decode()
@@ -254,6 +256,70 @@ def test_the_page_says_what_happened_and_what_to_do(viewer_site: Visitor):
     assert page.context["request_body"] == '{\n  "env": "production"\n}'
     assert "2 of 2" in text
     assert "Run again" not in text
+
+
+def earlier(run: JobExecution, number: int, *, allowed: int, **values: Any) -> RunAttempt:
+    begun = NOON + timedelta(minutes=number)
+    given = {"reason": Reason.HTTP_STATUS, "response_status": 503, "error_message": "It was 503.", **values}
+    return RunAttempt.objects.create(
+        execution=run,
+        number=number,
+        allowed=allowed,
+        started_at=begun,
+        ended_at=begun + timedelta(seconds=7),
+        **given,
+    )
+
+
+def test_each_attempt_is_shown_with_its_times_and_what_came_of_it(viewer_site: Visitor):
+    job = JobFactory(max_retries=9)
+    run = ExecutionFactory(job=job, attempt=3, scheduled_for=NOON, response_status=200)
+    earlier(run, 1, allowed=4)
+    earlier(run, 2, allowed=4, response_status=None, reason=Reason.TIMEOUT, error_message="<b>No answer.")
+
+    page = viewer_site.open(PAGE, run.pk)
+
+    attempts = page.context["attempts"]
+    assert [(one["number"], one["status"]) for one in attempts] == [
+        (1, "failed"),
+        (2, "failed"),
+        (3, "success"),
+    ]
+    assert [one["response_status"] for one in attempts] == [503, None, 200]
+    text = page.content.decode()
+    assert "&lt;b&gt;No answer." in text
+    assert "21:02:00" in text
+    assert "3 of 4" in text, "as the job allowed then, and not what it allows now"
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({}, "1"),
+        ({"failed": True}, "1"),
+        ({"queued": True}, "1 of 10"),
+        ({"running": True, "attempt": 2}, "2 of 10"),
+        # Of an earlier release, which kept nothing of its attempts.
+        ({"attempt": 2}, "2"),
+    ],
+)
+def test_what_is_said_of_attempts_where_none_is_kept(viewer_site: Visitor, values, words):
+    run = ExecutionFactory(job=JobFactory(max_retries=9), **values)
+
+    page = viewer_site.open(PAGE, run.pk)
+
+    assert [fact.value for fact in page.context["times"] if fact.label == "Attempt"] == [words]
+    assert page.context["attempts"] == []
+
+
+def test_what_waits_for_its_next_attempt_shows_when_it_comes(viewer_site: Visitor):
+    run = ExecutionFactory(queued=True, attempt=2, available_at=NOON + timedelta(hours=1))
+    earlier(run, 1, allowed=3)
+
+    last = viewer_site.open(PAGE, run.pk).context["attempts"][-1]
+
+    assert (last["number"], last["status"], last["took"], last["error"]) == (2, "queued", "", "")
+    assert "22:00:00" in last["started"]
 
 
 def test_the_body_is_that_of_then(viewer_site: Visitor):

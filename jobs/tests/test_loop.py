@@ -5,12 +5,16 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, connection
+from django.test.utils import CaptureQueriesContext
 
 from cronsched.core.http.guard import AddressPolicy
+from cronsched.testing.fixtures_engine import Steady
 from jobs.engine import lease, loop
+from jobs.engine.claim import SEND_WITHIN_S, claim
 from jobs.engine.config import EngineConfig
 from jobs.engine.lease import LeaseKeeper
 from jobs.engine.loop import Engine
@@ -22,7 +26,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def engine(engine_config: EngineConfig) -> Iterator[Engine]:
+def engine(engine_config: EngineConfig, steady: Steady) -> Iterator[Engine]:
     """An engine that leads, without its ticker and its lease's thread."""
     made = Engine(
         engine_config,
@@ -30,6 +34,7 @@ def engine(engine_config: EngineConfig) -> Iterator[Engine]:
         lease_s=15,
         resync=lambda now: None,
         now=lambda: NOON,
+        steady=steady,
     )
     made.recorder.start()
     made.sender.start()
@@ -68,6 +73,27 @@ def test_what_is_queued_leaves_although_planning_fails(engine, monkeypatch, erro
 
     run.refresh_from_db()
     assert run.status != "queued"
+
+
+def test_a_leader_that_was_suspended_after_the_claim_sends_nothing(engine, steady, monkeypatch):
+    """Nobody took the lead meanwhile, so that it still trusts itself; its run may have been given up."""
+    run = ExecutionFactory(queued=True, manual=True, available_at=NOON)
+    claimed = []
+
+    def claim_and_sleep(**options):
+        claimed.append(claim(**options))
+        steady.now += SEND_WITHIN_S
+        return claimed[-1]
+
+    monkeypatch.setattr(loop, "claim", claim_and_sleep)
+
+    engine.tick()
+    engine.sender.stop(5)
+    engine.recorder.stop(5)
+
+    run.refresh_from_db()
+    assert run.pk in {delivery.execution_id for delivery in claimed[0].deliveries}
+    assert (run.status, run.claim_token) == ("queued", None)
 
 
 def test_planning_does_not_wait_for_what_else_a_leader_does(engine, monkeypatch):
@@ -210,3 +236,18 @@ def test_a_stop_waits_for_no_hanging_tick(engine, monkeypatch):
     assert not release.is_set()
     release.set()
     engine.ticker._ticking.acquire(timeout=10)
+
+
+@pytest.mark.databases
+def test_a_tick_that_finds_nothing_reads_twice_and_locks_nothing(engine):
+    """Each second of most of the day: no transaction, which would keep SQLite's other writers out."""
+    JobFactory(next_run_at=NOON + timedelta(minutes=1))
+    ExecutionFactory(queued=True, manual=True, available_at=NOON + timedelta(minutes=1))
+    engine.tick()
+
+    with CaptureQueriesContext(connection) as queries:
+        engine.tick()
+
+    statements = [query["sql"] for query in queries]
+    assert len(statements) == 2, statements
+    assert all(sql.startswith("SELECT") and "FOR UPDATE" not in sql for sql in statements)

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from jobs.engine import record as record_module
 from jobs.engine import tell
-from jobs.engine.messages import Outcome, Reason
+from jobs.engine.messages import DeliveryResult, Outcome, Reason
 from jobs.engine.record import record
 from jobs.engine.tell import sweep_untold
-from jobs.models import JobExecution, UntoldRun
+from jobs.models import Job, JobExecution, UntoldRun
 from jobs.signals import runs_finished
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 
@@ -80,6 +82,53 @@ def test_a_failure_keeps_reason_status_and_words(result_of):
     )
     row.job.refresh_from_db()
     assert (row.job.last_status, row.job.consecutive_failures) == ("failed", 1)
+
+
+def test_failures_that_another_recorder_counted_meanwhile_are_counted(result_of, monkeypatch):
+    row = running()
+    finish = record_module._finish
+
+    def finish_and_meet_another(ended):
+        Job.objects.update(consecutive_failures=4)
+        return finish(ended)
+
+    monkeypatch.setattr(record_module, "_finish", finish_and_meet_another)
+
+    record([result_of(row, now=NOON, outcome=Outcome.FAILED, reason=Reason.TIMEOUT)], now=NOON)
+
+    assert Job.objects.get().consecutive_failures == 5
+
+
+def test_a_failure_that_comes_after_a_later_runs_is_counted_too(result_of):
+    job = JobFactory(last_execution_at=NOON, last_status="failed", consecutive_failures=1)
+    slow = running(job=job)
+    earlier = NOON - timedelta(minutes=1)
+
+    record([result_of(slow, now=earlier, outcome=Outcome.FAILED, reason=Reason.TIMEOUT)], now=NOON)
+
+    job.refresh_from_db()
+    assert (job.consecutive_failures, job.last_execution_at, job.last_status) == (2, NOON, "failed")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_recorders_at_once_count_every_failure(result_of):
+    def record_one(result: DeliveryResult) -> int:
+        try:
+            return record([result], now=NOON).failed
+        finally:
+            connection.close()
+
+    job = JobFactory()
+    results = [
+        result_of(running(job=job), now=NOON, outcome=Outcome.FAILED, reason=Reason.TIMEOUT)
+        for _ in range(20)
+    ]
+
+    with ThreadPoolExecutor(4) as pool:
+        failed = sum(pool.map(record_one, results))
+
+    job.refresh_from_db()
+    assert (failed, job.consecutive_failures) == (20, 20)
 
 
 def test_what_was_not_sent_goes_back_to_the_queue_as_it_was(result_of):

@@ -339,6 +339,42 @@ def test_trust_lost_while_waiting_for_a_place_keeps_the_request_here(harness, ht
     assert len(http_sink.calls) == 1
 
 
+# A machine that was suspended
+
+
+def test_who_was_frozen_before_the_beginning_opens_no_connection(harness, http_sink, steady):
+    sender = harness.start(steady=steady)
+
+    sender.submit([delivery(http_sink.url(), send_by=steady.now)])
+
+    [result] = harness.take()
+    assert result.outcome is Outcome.NOT_SENT
+    assert http_sink.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("connecting_s", "outcome"),
+    [(9.9, Outcome.SUCCESS), (10.1, Outcome.NOT_SENT)],
+    ids=["a slow connection is none", "longer than the timeout"],
+)
+def test_who_was_frozen_while_connecting_sends_nothing(harness, http_sink, steady, connecting_s, outcome):
+    """Begun in time, the first byte may take as long as the attempt: the run's deadline comes later."""
+    asked = []
+
+    def is_trusted() -> bool:
+        # Asked before the connection, and again when it stands.
+        asked.append(True)
+        steady.now += connecting_s
+        return True
+
+    sender = harness.start(steady=steady, is_trusted=is_trusted)
+
+    sender.submit([delivery(http_sink.url(), timeout_s=10.0, send_by=steady.now + 0.001)])
+
+    assert [result.outcome for result in harness.take()] == [outcome]
+    assert len(asked) == (2 if outcome is Outcome.SUCCESS else 1)
+
+
 # Stopping
 
 

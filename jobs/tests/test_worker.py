@@ -10,9 +10,10 @@ from cronsched.core.http.guard import AddressPolicy
 from cronsched.testing.fixtures_engine import Steady
 from cronsched.testing.http_sink import HttpSink
 from jobs.engine import worker as worker_module
+from jobs.engine.claim import SEND_WITHIN_S
 from jobs.engine.config import EngineConfig
 from jobs.engine.send import SenderConfig
-from jobs.engine.worker import SEND_WITHIN_S, SenderDied, Worker
+from jobs.engine.worker import SenderDied, Worker
 from jobs.models import JobExecution
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 

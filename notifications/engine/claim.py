@@ -6,8 +6,8 @@ leads; what else is queued for them becomes part of it, unless they were told wi
 then all of it waits for the rest of that minute.
 
 A claim that ran out (its sender died) is taken again as it is, under the same Message-ID: the server
-may have taken it, so that nothing may be added. After a failure that we know of, more may be; the
-message then gets a new Message-ID.
+may have taken it, so that nothing may be added. It counts as an attempt. After an attempt, one that we
+know to have failed or one that is handed back, more may be added; the message then gets a new Message-ID.
 
 What cannot be sent is given up with the reason: at once where the server refuses it for good, after a
 day where its channel is down or off. What was gathered into it shares its fate if it is as old, and is
@@ -23,7 +23,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Max, Q, QuerySet
+from django.db.models import F, Max, Q, QuerySet
 
 from cronsched.core.db import locked, locked_skipping, retry_conflicts, update_each
 from notifications.facts import event_of, gather
@@ -75,12 +75,21 @@ def _claim(channel: Channel, *, now: datetime, limit: int) -> list[Message]:
         heads = _heads([message for message in due if message.state == MessageState.QUEUED], now)
         taken = [*again, *heads][:limit]
         _gather([message for message in taken if message.state == MessageState.QUEUED])
+        _count_attempt([message for message in taken if message.state == MessageState.SENDING])
         Message.objects.filter(pk__in=[message.pk for message in taken]).update(
             state=MessageState.SENDING, claim_token=token, next_attempt_at=now + CLAIM_LEASE
         )
     for message in taken:
         message.claim_token = token
     return taken
+
+
+def _count_attempt(lapsed: Sequence[Message]) -> None:
+    """Nobody has recorded what came of them; they may have been sent."""
+    if lapsed:
+        Message.objects.filter(pk__in=[message.pk for message in lapsed]).update(attempts=F("attempts") + 1)
+    for message in lapsed:
+        message.attempts += 1
 
 
 def _heads(queued: Sequence[Message], now: datetime) -> list[Message]:

@@ -50,11 +50,13 @@ class Sender:
         *,
         is_leading: Callable[[], bool],
         now: Callable[[], datetime] = clock.now,
+        steady: Callable[[], float] = clock.uptime,
     ) -> None:
         self.channel = channel
         self._open_transport = open_transport
         self._is_leading = is_leading
         self._now = now
+        self._steady = steady
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"{channel.value} sender", daemon=True)
         self.pause_s = 0.0
@@ -104,10 +106,10 @@ class Sender:
         return self.pause_s or LOOK_EVERY_S
 
     def _send_all(self, messages: list[Message]) -> None:
-        until = time.monotonic() + BATCH_TIME_S
+        until = self._steady() + BATCH_TIME_S
         with self._open_transport() as transport:
             for position, message in enumerate(messages):
-                if self._stopping.is_set() or time.monotonic() > until:
+                if not self._may_send(until):
                     release(messages[position:], now=self._now())
                     return
                 outcome = self._send(transport, message)
@@ -117,6 +119,10 @@ class Sender:
                     rest = messages[position + 1 :]
                     release(rest, now=self._now(), pause_s=self.pause_s, held_by=outcome.error)
                     return
+
+    def _may_send(self, until: float) -> bool:
+        """Asked before each message: without the lead, or after a suspension, the rest is another's."""
+        return not self._stopping.is_set() and self._steady() <= until and self._is_leading()
 
     def _send(self, transport: Transport, message: Message) -> Outcome:
         """A message that breaks its own sending is given up with its error, and holds up no other."""
@@ -136,7 +142,7 @@ class Sender:
                 return record(message, outcome, now=self._now())
             except DatabaseFault:
                 connection.close()
-                if time.monotonic() > until or self._stopping.wait(RECORD_AGAIN_S):
+                if self._steady() > until or self._stopping.wait(RECORD_AGAIN_S):
                     raise
 
     def _note(self, outcome: Outcome) -> None:

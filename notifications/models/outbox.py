@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from cronsched.core.db import DatabaseNow
 from cronsched.core.models import KeyField, uuid7
 
 if TYPE_CHECKING:
@@ -73,9 +74,9 @@ class Message(models.Model):
     claim_token = models.UUIDField(null=True, editable=False)
     last_error = models.TextField(_("last error"), blank=True, default="")
     # Since when it waits to be sent: what waits too long is given up.
-    queued_at = models.DateTimeField()
+    queued_at = models.DateTimeField(db_default=DatabaseNow())
     # It waits for its channel, not for itself: it goes as soon as the channel answers.
-    is_held = models.BooleanField(default=False)
+    is_held = models.BooleanField(default=False, db_default=False)
     # The left part of the Message-ID: the same on every attempt with the same content.
     message_id = KeyField(max_length=64, editable=False)
     merged_into = models.UUIDField(null=True, editable=False)
@@ -113,7 +114,7 @@ class JobAlert(models.Model):
     missed_slack_at = models.DateTimeField(null=True)
     # Who heard of the failure by mail: address -> the id of the user who owned the job, "" for an
     # address that the job lists.
-    readers = models.JSONField(default=dict)
+    readers = models.JSONField(default=dict, db_default={})
 
     class Meta:
         verbose_name = _("told trouble")

@@ -159,6 +159,21 @@ def test_a_claim_that_ran_out_is_sent_again_as_it_is():
     assert Message.objects.get(pk=first.pk).state == "sending", "the claim is the other's by now"
 
 
+def test_what_the_server_may_have_taken_gets_a_new_id_with_new_facts():
+    """Its sender died after the server's answer, and the channel fails before it is sent again."""
+    tell("a")
+    (first,) = claimed()
+    later = NOON + timedelta(minutes=5)
+    release(claimed(later), now=later, pause_s=10, held_by="Connection refused")
+    tell("b", now=later)
+
+    (again,) = claimed(later + timedelta(seconds=10))
+
+    assert jobs_of(again) == ["a", "b"]
+    assert again.message_id != first.message_id, "a server that knows the id would drop what is new"
+    assert again.attempts == 1
+
+
 def test_one_that_is_refused_for_good_is_given_up():
     tell("a")
     (message,) = claimed()

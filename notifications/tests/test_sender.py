@@ -12,6 +12,7 @@ import pytest
 from django.db import OperationalError
 
 from accounts.tests.factories import UserFactory
+from cronsched.testing.fixtures_engine import Steady
 from cronsched.testing.http_sink import HttpSink, Reply
 from cronsched.testing.mail_sink import MailSink
 from jobs.engine.tell import tell_changed, tell_finished
@@ -19,7 +20,7 @@ from jobs.models import JobExecution
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 from notifications.digest import daily_edition, send_digests, weekly_edition
 from notifications.engine import sender
-from notifications.engine.claim import record
+from notifications.engine.claim import Outcome, record
 from notifications.engine.mail import MailTransport, build_mail
 from notifications.engine.sender import Sender, Senders
 from notifications.engine.slack import SlackTransport
@@ -256,6 +257,39 @@ def test_a_database_that_is_silent_for_a_moment_makes_no_second_mail(
     mailer.run_once()
 
     assert (len(mail_sink.mails), Message.objects.get().state) == (1, "sent")
+
+
+def test_who_loses_the_lead_in_a_batch_hands_the_rest_back(mail_sink: MailSink, wall: Wall) -> None:
+    answers = iter([True, True])
+    tell(to="ann@example.com")
+    tell(to="bob@example.com")
+    tell(to="cat@example.com")
+    mailer = Sender(Channel.EMAIL, MailTransport, is_leading=lambda: next(answers, False), now=wall)
+
+    mailer.run_once()
+
+    assert len(mail_sink.mails) == 2
+    assert Counter(Message.objects.values_list("state", flat=True)) == {"sent": 2, "queued": 1}
+
+
+def test_who_was_suspended_in_a_batch_sends_no_more_of_it(
+    mail_sink: MailSink, wall: Wall, steady: Steady, monkeypatch: Any
+) -> None:
+    """Their claims may have run out meanwhile, and another leader may have sent them."""
+    tell(to="ann@example.com")
+    tell(to="bob@example.com")
+    mailer = Sender(Channel.EMAIL, MailTransport, is_leading=lambda: True, now=wall, steady=steady)
+
+    def record_and_sleep(message: Message, outcome: Outcome, *, now: datetime) -> None:
+        record(message, outcome, now=now)
+        steady.now += sender.BATCH_TIME_S + 1
+
+    monkeypatch.setattr(sender, "record", record_and_sleep)
+
+    mailer.run_once()
+
+    assert len(mail_sink.mails) == 1
+    assert Counter(Message.objects.values_list("state", flat=True)) == {"sent": 1, "queued": 1}
 
 
 def test_a_silent_database_is_said_once(mailer: Sender, monkeypatch: Any, caplog: Any) -> None:

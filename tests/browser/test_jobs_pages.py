@@ -9,10 +9,12 @@ import pytest
 from django.urls import reverse
 from playwright.sync_api import Page, expect
 
+from accounts.tests.factories import UserFactory
 from cronsched.testing.fake_github import TEST_TOKEN, FakeGitHub
 from cronsched.testing.fake_github.world import NIGHTLY
 from cronsched.testing.http_sink import HttpSink, Reply
 from jobs.models import Job, JobExecution
+from jobs.services.lifecycle import update_job
 from jobs.tests.factories import ExecutionFactory, JobFactory
 from taxonomy.tests.factories import CategoryFactory, TeamFactory
 from tests.browser.conftest import user_of
@@ -60,6 +62,7 @@ def test_a_webhook_job_is_made_with_a_preview(as_user: Site, taxonomy: None):
     expect(preview).to_contain_text("either of them")
 
     expect(page.locator("#id_github_repo")).to_be_hidden()
+    expect(page.get_by_text("At GitHub")).to_be_hidden()
     page.locator("#id_target_url").fill("https://hooks.example.com/run")
     page.get_by_role("button", name="Save", exact=True).click()
 
@@ -347,3 +350,101 @@ def test_a_link_in_a_message_opens_the_form_at_the_end_date(as_admin: Site):
     as_admin.go("jobs_job_change", job.pk, query="?focus=end_date")
 
     assert as_admin.page.evaluate("document.activeElement.id") == "id_end_date"
+
+
+# ---- the form, with others at work ---------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_what_two_people_changed_is_decided_by_the_second(as_user: Site, taxonomy: None):
+    job = JobFactory(name="Mine", created_by=as_user.user, cron_expression="0 9 * * *", max_retries=1)
+    page = as_user.page
+    as_user.go("jobs_job_change", job.pk)
+    carla = UserFactory(username="carla", role="admin")
+    data = {"cron_expression": "0 7 * * *", "max_retries": 5}
+    update_job(job, data=data, by=carla, now=datetime.now(UTC))
+
+    page.locator("#id_cron_expression").fill("0 5 * * *")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator(".field-cron_expression .errorlist")).to_contain_text("carla changed this at")
+    expect(page.locator(".field-cron_expression .errorlist")).to_contain_text("0 9 * * * → 0 7 * * *")
+    expect(page.locator("#id_cron_expression")).to_have_value("0 5 * * *")
+    assert not as_user.faults()
+    as_user.look(viewport=PHONE, colours="dark")
+    assert not as_user.faults()
+    page.get_by_role("button", name="Save", exact=True).click()
+
+    expect(page).to_have_url(f"{as_user.base}{reverse('admin:jobs_job_page', args=[job.pk])}")
+    job.refresh_from_db()
+    assert (job.cron_expression, job.max_retries) == ("0 5 * * *", 5)
+
+
+def selected(page: Page) -> str:
+    """What is selected in the field that has the focus."""
+    return str(
+        page.evaluate(
+            """() => {
+              const it = document.activeElement;
+              return `${it.id}: ${it.value.slice(it.selectionStart, it.selectionEnd)}`;
+            }"""
+        )
+    )
+
+
+@pytest.mark.slow
+def test_the_place_where_metadata_are_no_json_is_selected(as_user: Site, taxonomy: None):
+    page = begin_job(as_user, "Nightly")
+    page.locator("#id_cron_expression").fill("0 9 * * 1")
+    page.locator("#id_target_url").fill("https://hooks.example.com/run")
+    page.locator("#id_metadata").fill('\n{\n  "name": "😀",\n  "env": production\n}')
+
+    page.get_by_role("button", name="Format metadata").click()
+    expect(page.locator("#cs-metadata-hint")).to_contain_text("Line 4, column 10")
+    assert selected(page) == "id_metadata: p"
+
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator("#job_form .field-metadata .errorlist")).to_contain_text("Line 4, column 10")
+    assert selected(page) == "id_metadata: p"
+
+
+@pytest.mark.slow
+def test_all_jobs_of_a_filter_are_chosen_and_shown_before_they_are_disabled(as_admin: Site, taxonomy: None):
+    JobFactory.create_batch(52, next_run_at=datetime.now(UTC) + timedelta(days=1))
+    other = JobFactory(name="Paused", paused=True)
+    page = as_admin.page
+    as_admin.go("jobs_job_changelist", query="?state=active")
+
+    page.locator("#action-toggle").check()
+    page.locator("select[name=action]").select_option("disable")
+    page.get_by_role("link", name="Select all 52 jobs").click()
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.locator(".cs-names")).to_contain_text("and 2 more")
+    assert not as_admin.faults()
+    page.get_by_role("button", name="Disable", exact=True).click()
+
+    expect(page.get_by_text("Disabled: 52.")).to_be_visible()
+    assert not Job.objects.filter(is_active=True).exists()
+    other.refresh_from_db()
+    assert other.schedule_version == 1
+
+
+@pytest.mark.slow
+def test_the_whole_history_is_read_by_everybody_and_leads_back(as_user: Site, taxonomy: None):
+    job = JobFactory(name="Mine", created_by=as_user.user)
+    for number in range(60):
+        data = {"max_retries": number % 7 + 1}
+        update_job(job, data=data, by=as_user.user, now=datetime.now(UTC))
+    page = as_user.page
+    as_user.go("jobs_job_page", job.pk)
+
+    page.get_by_role("link", name="The whole history").click()
+    page.get_by_role("link", name="Older").click()
+    assert not as_user.faults()
+    as_user.look(viewport=PHONE, colours="dark")
+    assert not as_user.faults()
+    page.get_by_role("link", name="Restore this version").last.click()
+    page.get_by_role("button", name="Restore", exact=True).click()
+
+    expect(page.get_by_text("The earlier version was restored.")).to_be_visible()
+    job.refresh_from_db()
+    assert job.max_retries == 1

@@ -615,7 +615,12 @@ SYSTEM = [
         op="system_health",
         call="GET /health",
         who=ANYONE,
-        answer={"status": "healthy", "scheduler_running": flag, "scheduled_jobs_count": count},
+        answer={
+            "status": "healthy",
+            "scheduler_running": flag,
+            "scheduled_jobs_count": count,
+            "version": text,
+        },
     ),
     Call(
         op="openapi_document",

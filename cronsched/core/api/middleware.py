@@ -14,6 +14,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponse, HttpResponseBase
 
 from cronsched.core.api.exceptions import error_body
+from cronsched.core.logs import redact
 
 
 class JsonErrorsMiddleware:
@@ -50,8 +51,8 @@ def is_api_path(path: str) -> bool:
 
 
 def _exception_text(request: HttpRequest) -> str:
-    """What went wrong, only where the operator wants it told: it may hold a secret."""
+    """What went wrong, only where the operator wants it told: it may hold secrets other than ours."""
     exception = getattr(request, "api_exception", None)
     if exception is None or not settings.EXPOSE_ERROR_DETAILS:
         return ""
-    return f"{type(exception).__name__}: {exception}"
+    return redact(f"{type(exception).__name__}: {exception}", settings.KNOWN_SECRETS)

@@ -72,6 +72,15 @@ def test_the_exception_is_told_where_the_operator_wants_it(
     assert response.json() == {"error": "Internal server error", "message": "RuntimeError: the secret is 42"}
 
 
+def test_the_exception_is_told_without_the_servers_own_secrets(api: ApiClient, settings: Any) -> None:
+    settings.EXPOSE_ERROR_DETAILS = True
+    settings.KNOWN_SECRETS = ["secret is 42", "secret"]
+
+    response = api.get("/things/broken")
+
+    assert response.json()["message"] == "RuntimeError: the [redacted]"
+
+
 def test_headers_of_inner_layers_stay(api: ApiClient, settings: Any) -> None:
     settings.CORS_ALLOWED_ORIGINS = ["http://localhost:5173"]
 
