@@ -91,27 +91,27 @@ def _claim(jobs: list[tuple[Any, str]]) -> list[tuple[Any, str]]:
     """Rows for all of them, in one transaction: id and URL."""
     from django.db import transaction
 
+    from cronsched.core.db import insert_each
     from jobs.models import JobExecution
 
     now = datetime.now(UTC)
     rows = [(uuid.uuid4(), url) for _, url in jobs]
-    with transaction.atomic():
-        JobExecution.objects.bulk_create(
-            [
-                JobExecution(
-                    id=pk,
-                    job_id=job_id,
-                    status="running",
-                    trigger_type="manual",
-                    execution_type="webhook",
-                    target=url,
-                    started_at=now,
-                    available_at=now,
-                )
-                for (pk, url), (job_id, _) in zip(rows, jobs, strict=True)
-            ],
-            batch_size=BATCH,
+    made = [
+        JobExecution(
+            id=pk,
+            job_id=job_id,
+            status="running",
+            trigger_type="manual",
+            execution_type="webhook",
+            target=url,
+            started_at=now,
+            available_at=now,
         )
+        for (pk, url), (job_id, _) in zip(rows, jobs, strict=True)
+    ]
+    with transaction.atomic():
+        for begin in range(0, len(made), BATCH):
+            insert_each(made[begin : begin + BATCH])
     return rows
 
 

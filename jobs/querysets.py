@@ -130,6 +130,10 @@ class ExecutionQuerySet(models.QuerySet[Any]):
     def sendable(self, now: datetime) -> Self:
         return self.filter(status=Status.QUEUED, available_at__lte=now).order_by("available_at", "id")
 
+    def offered(self) -> Self:
+        """Queued runs that the leader has said are to be sent: its clock has judged that they are due."""
+        return self.filter(status=Status.QUEUED, offered_at__isnull=False).order_by("available_at", "id")
+
     def in_flight_of(self, job_ids: list[UUID]) -> Self:
         """Scheduled runs of these jobs that are queued or running; manual runs hold no overlap slot.
 

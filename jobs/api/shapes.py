@@ -26,8 +26,9 @@ from jobs.schedule import ZoneError, load_zone
 # What a list shows of an execution's output: 64 KiB times 200 rows would be 13 MB.
 OUTPUT_IN_LISTS: Final = 1000
 
-# Rows of jobs, of 6 KB each, whose form in a list is kept.
-LISTED_KEPT: Final = 2048
+# Rows of jobs whose form in a list is kept: some KB each, unless their metadata are long.
+LISTED_KEPT: Final = 4096
+KEPT_METADATA: Final = 2000
 JOB_COLUMNS: Final = (
     "id",
     "name",
@@ -61,6 +62,7 @@ JOB_COLUMNS: Final = (
     "last_status",
     "next_run_at",
 )
+_METADATA: Final = JOB_COLUMNS.index("metadata")
 EXECUTION_COLUMNS: Final = (
     "id",
     "job_id",
@@ -90,16 +92,23 @@ _OF_GITHUB: Final = ("github_run__html_url",)
 def job_list(jobs: Any) -> list[dict[str, Any]]:
     """All rows of `jobs`, in one query. The dictionaries are shared between lists: to be read only."""
     default_zone = settings.SCHEDULER_TIMEZONE
-    return [_listed_job(row, default_zone) for row in driver_rows(jobs, *JOB_COLUMNS)]
+    return [
+        _known_job(row, default_zone) if len(row[_METADATA]) <= KEPT_METADATA else _listed_job(row)
+        for row in driver_rows(jobs, *JOB_COLUMNS)
+    ]
+
+
+def _listed_job(row: tuple[Any, ...]) -> dict[str, Any]:
+    return _job(dict(zip(JOB_COLUMNS, row, strict=True)))
 
 
 @lru_cache(maxsize=LISTED_KEPT)
-def _listed_job(row: tuple[Any, ...], default_zone: str) -> dict[str, Any]:
+def _known_job(row: tuple[Any, ...], default_zone: str) -> dict[str, Any]:
     """From one list to the next most rows are the same, whole: what they come to is then known.
 
     `default_zone` is what `_in_zone` reads, as a part of the key.
     """
-    return _job(dict(zip(JOB_COLUMNS, row, strict=True)))
+    return _listed_job(row)
 
 
 def job_answer(job: Job) -> dict[str, Any]:
@@ -227,4 +236,4 @@ def _id(value: UUID | str | None) -> str | None:
 
 def _json(value: Any) -> Any:
     """Of an instance, or of a driver, which gives the text."""
-    return _decode(value)[0] if isinstance(value, str) else value
+    return _decode(value.lstrip())[0] if isinstance(value, str) else value

@@ -64,7 +64,7 @@ def hand_over(claimed: Claim, *, sender: Sender, recorder: Recorder) -> None:
     for result in claimed.refused:
         recorder.put(result)
     if claimed.deliveries:
-        metrics.SENT.inc(len(claimed.deliveries))
+        metrics.note_sent(claimed.deliveries)
         sender.submit(claimed.deliveries)
 
 
@@ -221,10 +221,10 @@ class Engine:
 
     def _plan(self, term: Term) -> None:
         for planned in plan_due(now=self._now(), term=term, config=self._config, backoff=self._backoff):
-            metrics.DUE.inc(planned.due)
+            metrics.DUE.inc(planned.slots)
             metrics.BROKEN.inc(planned.broken)
             logger.info(
-                "planned due=%d queued=%d missed=%d broken=%d",
+                "planned jobs=%d queued=%d missed=%d broken=%d",
                 planned.due, planned.queued, planned.missed, planned.broken,
             )  # fmt: skip
             # The first request leaves before the last job is planned.

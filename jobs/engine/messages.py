@@ -102,6 +102,8 @@ class Delivery:
     execution_id: UUID
     claim_token: UUID
     kind: TargetKind
+    # For the log; None where there is no such job yet: a test run.
+    job_id: UUID | None = None
     attempt: int = 1
     # Total seconds for the attempt: DNS, connect, TLS, request and response together.
     timeout_s: float = 30.0

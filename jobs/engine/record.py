@@ -30,6 +30,7 @@ from jobs.choices import IN_FLIGHT, ExecutionType, Status
 from jobs.engine import retries
 from jobs.engine.follow import begin
 from jobs.engine.messages import DeliveryResult, Outcome, Reason
+from jobs.engine.metrics import note_released, note_retried
 from jobs.engine.tally import reopen
 from jobs.engine.tell import tell_finished
 from jobs.models import Job, JobExecution, RunAttempt
@@ -48,7 +49,7 @@ _COLUMNS = (
 )  # fmt: skip
 _RETRY_COLUMNS: Final = (
     "status", "reason", "response_status", "error_message", "output", "attempt", "available_at",
-    "claim_token", "claimed_by", "deadline_at",
+    "claim_token", "claimed_by", "deadline_at", "offered_at",
 )  # fmt: skip
 
 
@@ -126,8 +127,10 @@ def _as_ended(result: DeliveryResult) -> DeliveryResult:
 def _release(results: Sequence[DeliveryResult]) -> None:
     """Nothing left this process for these: whoever leads next sends them."""
     if results:
-        JobExecution.objects.filter(pk__in=[result.execution_id for result in results]).update(
-            status=Status.QUEUED, claim_token=None, claimed_by="", deadline_at=None
+        released = JobExecution.objects.filter(pk__in=[result.execution_id for result in results])
+        note_released(released.values_list("pk", "job_id"))
+        released.update(
+            status=Status.QUEUED, claim_token=None, claimed_by="", deadline_at=None, offered_at=None
         )
 
 
@@ -180,10 +183,12 @@ def _queue_again(again: _Ended, *, now: datetime) -> None:
                 result.claim_token if is_supposed else None,
                 "",
                 None,
+                None,
                 run.pk,
             )
         )
     update_each(JobExecution, _RETRY_COLUMNS, ("id",), rows)
+    note_retried([run for run, _ in again], [result.reason.value for _, result in again])
 
 
 def _as_attempt(run: JobExecution, result: DeliveryResult) -> RunAttempt:

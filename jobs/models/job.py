@@ -121,6 +121,7 @@ class Job(models.Model):
             models.Index(fields=["-created_at", "id"], name="job_newest"),
             # End-date maintenance: active jobs whose day has gone by.
             models.Index(fields=["is_active", "end_date"], name="job_active_until"),
+            models.Index(fields=["is_active", "consecutive_failures"], name="job_failing"),
             models.Index(fields=["last_execution_at"], name="job_last_execution"),
             models.Index(fields=["updated_at"], name="job_updated"),
         )

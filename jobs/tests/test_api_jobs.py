@@ -9,6 +9,7 @@ import pytest
 import time_machine
 
 from cronsched.core import clock
+from jobs.api import shapes
 from jobs.models import Job, JobExecution
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 from taxonomy.tests.factories import CategoryFactory, TeamFactory
@@ -331,6 +332,27 @@ def test_list_and_read_show_a_job_alike(viewer_api: Any, mine: Job) -> None:
     assert one["last_execution_at"] == "2026-03-10T11:59:59.123456Z"
     assert one["next_execution_at"] == "2026-03-10T10:00:00.000005-02:30"
     assert (one["is_active"], one["enable_email_notifications"], one["is_signed"]) == (True, True, True)
+
+
+def test_a_job_that_changed_is_listed_as_it_is_now(viewer_api: Any, mine: Job) -> None:
+    """What the last list knew of a row is used for the same row only."""
+    viewer_api.get("/jobs")
+    Job.objects.filter(pk=mine.pk).update(last_status="failed", metadata={"environment": "staging"})
+    mine.category.slug = "renamed"
+    mine.category.save()
+
+    (shown,) = viewer_api.get("/jobs").json()["jobs"]
+
+    assert (shown["last_status"], shown["metadata"]) == ("failed", {"environment": "staging"})
+    assert shown["category"] == "renamed"
+
+
+def test_long_metadata_are_not_kept_between_lists(viewer_api: Any, mine: Job) -> None:
+    shapes._known_job.cache_clear()
+    Job.objects.filter(pk=mine.pk).update(metadata={"text": "x" * shapes.KEPT_METADATA})
+
+    assert viewer_api.get("/jobs").json()["count"] == 1
+    assert shapes._known_job.cache_info().currsize == 0
 
 
 @pytest.mark.databases
