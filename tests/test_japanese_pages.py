@@ -27,7 +27,7 @@ NOT_WORDS = re.compile(
     |·?\ ?Platform|General|Ended(\ \|\ cronsched)?|(500\ )?Server\ Error
     |Notification\ preferences\ of.*|term\ \d+:.*
     |prune.*|\d+:\ job\ 'prune'.*|Job\ failed|[\da-f-]{36}.*|A\ name\ that\ is.*|the\ mail\ server\ said.*
-    |address:.*|nightly_.*|.*\(cs_1…\)|ops\+<script>.*""",
+    |<script>.*|address:.*|nightly_.*|.*\(cs_1…\)|ops\+<script>.*""",
     re.VERBOSE,
 )
 
