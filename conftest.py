@@ -22,6 +22,10 @@ pytest_plugins = [
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What mostly waits comes first, so that another worker has the rest to do meanwhile."""
+    for item in items:
+        # Of a module marked `smoke` one test may be `slow`; one with both of its own would be in no check.
+        if {"slow", "smoke"} <= {mark.name for mark in item.own_markers}:
+            raise pytest.UsageError(f"{item.nodeid} is marked both slow and smoke: choose one")
     items.sort(key=lambda item: item.get_closest_marker("smoke") is None)
 
 

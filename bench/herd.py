@@ -118,6 +118,9 @@ def run(scheme: str, count: int, options: argparse.Namespace) -> Outcome:
     # The plain schemes need a while to register their jobs; the store most of all.
     lead_s = 6 + count / (150 if scheme == "store" else 1500)
     due = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=round(lead_s))
+    if scheme == "celery":
+        # Its entries are crontabs.
+        due = (due + timedelta(minutes=1)).replace(second=0)
     make_jobs(count, receiver, due if scheme == "product" else None)
     with Path(options.log).open("ab") as log:
         sender = _start(scheme, options, due, log)

@@ -93,7 +93,9 @@ def _count_statements() -> list[str]:
         return execute(sql, *rest)
 
     def watch(connection: Any, **kwargs: Any) -> None:
-        connection.execute_wrappers.append(note)
+        # A connection that is opened anew keeps its wrappers.
+        if note not in connection.execute_wrappers:
+            connection.execute_wrappers.append(note)
 
     connection_created.connect(watch, weak=False)
     return statements

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 DEFAULT_DATABASE = "sqlite:////tmp/cronsched-bench.db"
 
 
-def start_django(database_url: str) -> None:
-    """Set up Django on `database_url`, with secrets that are good for nothing else."""
+def start_django(database_url: str, *more_apps: str) -> None:
+    """Set up Django on `database_url`, with secrets that are good for nothing else, and `more_apps`."""
     os.environ["DATABASE_URL"] = database_url
     os.environ["DJANGO_SETTINGS_MODULE"] = "cronsched.settings"
     os.environ["LOG_LEVEL"] = os.environ.get("BENCH_LOG_LEVEL", "WARNING")
@@ -22,6 +22,7 @@ def start_django(database_url: str) -> None:
     import django
     from django.conf import settings
 
+    settings.INSTALLED_APPS += more_apps
     # As with DEBUG: pages must not need collected files.
     settings.STORAGES["staticfiles"]["BACKEND"] = "django.contrib.staticfiles.storage.StaticFilesStorage"
     django.setup()

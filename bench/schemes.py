@@ -1,4 +1,4 @@
-"""What the product is compared with: the yardstick, and two ways to use APScheduler plainly.
+"""What the product is compared with: the yardstick, two plain ways to use APScheduler, and Celery.
 
 Each runs in a process of its own: `python -m bench.schemes NAME DATABASE_URL DUE`. It calls every job's
 URL at DUE (seconds since 1970), leaves a row for each call, and ends when it is killed.
@@ -7,10 +7,12 @@ yardstick   all rows claimed in one transaction, aiohttp 200 at once on new conn
             in batches: what this machine can do in Python when nothing else is asked for
 kept        the same with kept-alive connections to one host
 socket      rows as the yardstick's, and a bare loop of sockets on new connections: the limit
-apscheduler 20 threads, a misfire grace of 30 s, jobs in memory, requests, two writes for each run
+apscheduler what the earlier system's documents describe: a cron trigger for each job, in memory, 20 threads,
+            a misfire grace of 30 s; a run reads its job, writes its row, calls with requests, writes the
+            row again and a notice to the owner
 store       the same with django-apscheduler's store, an entry for each job
-celery      a Celery worker of 20 threads, fed one task for each job at DUE through Redis
-            (127.0.0.1:6379, database 15); no Celery Beat that reads its schedule: a lower bound
+celery      the same run as a task: django-celery-beat with a crontab entry for each job, so DUE is a whole
+            minute; a worker of 20 threads; Redis between them (127.0.0.1:6379, database 15)
 """
 
 from __future__ import annotations
@@ -89,27 +91,27 @@ def _claim(jobs: list[tuple[Any, str]]) -> list[tuple[Any, str]]:
     """Rows for all of them, in one transaction: id and URL."""
     from django.db import transaction
 
+    from cronsched.core.db import insert_each
     from jobs.models import JobExecution
 
     now = datetime.now(UTC)
     rows = [(uuid.uuid4(), url) for _, url in jobs]
-    with transaction.atomic():
-        JobExecution.objects.bulk_create(
-            [
-                JobExecution(
-                    id=pk,
-                    job_id=job_id,
-                    status="running",
-                    trigger_type="manual",
-                    execution_type="webhook",
-                    target=url,
-                    started_at=now,
-                    available_at=now,
-                )
-                for (pk, url), (job_id, _) in zip(rows, jobs, strict=True)
-            ],
-            batch_size=BATCH,
+    made = [
+        JobExecution(
+            id=pk,
+            job_id=job_id,
+            status="running",
+            trigger_type="manual",
+            execution_type="webhook",
+            target=url,
+            started_at=now,
+            available_at=now,
         )
+        for (pk, url), (job_id, _) in zip(rows, jobs, strict=True)
+    ]
+    with transaction.atomic():
+        for begin in range(0, len(made), BATCH):
+            insert_each(made[begin : begin + BATCH])
     return rows
 
 
@@ -169,58 +171,88 @@ def _write(batch: list[tuple[Any, int]]) -> None:
 def apscheduler(due: float, *, with_store: bool = False) -> None:
     from apscheduler.executors.pool import ThreadPoolExecutor
     from apscheduler.schedulers.background import BackgroundScheduler
+    from apscheduler.triggers.cron import CronTrigger
 
     scheduler = BackgroundScheduler(
-        executors={"default": ThreadPoolExecutor(20)}, job_defaults={"misfire_grace_time": 30}
+        executors={"default": ThreadPoolExecutor(20)}, job_defaults={"misfire_grace_time": 30}, timezone=UTC
     )
     if with_store:
         from django_apscheduler.jobstores import DjangoJobStore
 
         scheduler.add_jobstore(DjangoJobStore(), "default")
     at = datetime.fromtimestamp(due, UTC)
-    for pk, url in _jobs():
-        scheduler.add_job("bench.schemes:call", "date", run_date=at, args=[str(pk), url], id=str(pk))
+    yearly = CronTrigger(
+        month=at.month, day=at.day, hour=at.hour, minute=at.minute, second=at.second, timezone=UTC
+    )
+    for pk, _ in _jobs():
+        scheduler.add_job("bench.schemes:run_job", yearly, args=[str(pk)], id=str(pk))
     scheduler.start()
 
 
-def call(job_id: str, url: str) -> None:
-    """One run as such systems do it: a row, the request, the row again."""
+def run_job(job_id: str) -> None:
+    """One run as such systems do it, each step a write of its own."""
     import requests
     from django.db import close_old_connections
 
-    from jobs.models import JobExecution
+    from jobs.models import Job, JobExecution
+    from notifications.models import Notification
 
     close_old_connections()
+    job = Job.objects.select_related("created_by").filter(pk=job_id).first()
     now = datetime.now(UTC)
+    if job is None or (job.end_date and job.end_date < now.date()):
+        return
     run = JobExecution.objects.create(
-        job_id=job_id,
+        job=job,
         status="running",
         trigger_type="manual",
         execution_type="webhook",
-        target=url,
+        target=job.target_url,
         started_at=now,
         available_at=now,
     )
-    answer = requests.post(url, data=BODY, timeout=30)
+    answer = requests.post(job.target_url, json=job.metadata, timeout=30)
     run.status, run.response_status, run.completed_at = "success", answer.status_code, datetime.now(UTC)
     run.save()
+    Notification.objects.create(
+        user=job.created_by,
+        title="Job completed",
+        message=f'Job "{job.name}" has run.',
+        created_at=run.completed_at,
+    )
 
 
 def celery(due: float) -> None:
     from celery import Celery
+    from django.core.management import call_command
 
+    call_command("migrate", "django_celery_beat", verbosity=0)
+    _make_beat_entries(datetime.fromtimestamp(due, UTC))
     app = Celery("bench", broker="redis://127.0.0.1:6379/15")
-    app.conf.update(task_default_queue=f"bench-{uuid.uuid4()}", task_ignore_result=True)
-    task = app.task(call, name="call")
-    jobs = _jobs()
-
-    def feed() -> None:
-        time.sleep(max(0.0, due - time.time()))
-        for pk, url in jobs:
-            task.apply_async((str(pk), url))
-
-    threading.Thread(target=feed, daemon=True).start()
+    app.conf.update(
+        task_default_queue=f"bench-{uuid.uuid4()}",
+        task_ignore_result=True,
+        beat_scheduler="django_celery_beat.schedulers:DatabaseScheduler",
+    )
+    app.task(run_job, name="run_job")
+    # Beat in a thread, as the worker's are.
+    threading.Thread(target=lambda: app.Beat(loglevel="ERROR").run(), daemon=True).start()
     app.worker_main(["worker", "--pool=threads", "--concurrency=20", "--loglevel=ERROR", "--without-mingle"])
+
+
+def _make_beat_entries(at: datetime) -> None:
+    import json
+
+    from django_celery_beat.models import CrontabSchedule, PeriodicTask, PeriodicTasks
+
+    yearly = CrontabSchedule.objects.create(
+        minute=at.minute, hour=at.hour, day_of_month=at.day, month_of_year=at.month, timezone="UTC"
+    )
+    PeriodicTask.objects.bulk_create(
+        PeriodicTask(name=str(pk), task="run_job", args=json.dumps([str(pk)]), crontab=yearly)
+        for pk, _ in _jobs()
+    )
+    PeriodicTasks.update_changed()
 
 
 RUN: dict[str, Callable[[float], None]] = {
@@ -235,7 +267,7 @@ RUN: dict[str, Callable[[float], None]] = {
 
 def main() -> None:
     name, database, due = sys.argv[1:]
-    start_django(database)
+    start_django(database, *(["django_celery_beat"] if name == "celery" else []))
     RUN[name](float(due))
     time.sleep(3600)
 

@@ -21,6 +21,12 @@ TASK = "cronsched.send"
 BROKER_S = 2.0
 FAULT = 1
 
+# No answer is no answer, and what a dead worker held comes back soon.
+_REDIS = {"socket_timeout": BROKER_S, "socket_connect_timeout": BROKER_S, "visibility_timeout": 120}
+# For publishing: a message is sent when RabbitMQ says so, for a server that stands still takes all that is
+# written. Its library waits three times before it gives up: for the answer, and twice while it closes.
+_RABBITMQ = {"read_timeout": BROKER_S / 2, "write_timeout": BROKER_S / 2, "confirm_publish": True}
+
 app = Celery("cronsched", broker=settings.CELERY_BROKER_URL)
 app.conf.update(
     task_default_queue=settings.SEND_QUEUE,
@@ -34,12 +40,7 @@ app.conf.update(
     worker_send_task_events=False,
     broker_connection_retry_on_startup=True,
     broker_connection_timeout=BROKER_S,
-    # Redis: no answer is no answer, and what a dead worker held comes back soon. RabbitMQ has neither.
-    broker_transport_options=(
-        {"socket_timeout": BROKER_S, "socket_connect_timeout": BROKER_S, "visibility_timeout": 120}
-        if settings.CELERY_BROKER_URL.startswith("redis")
-        else {}
-    ),
+    broker_transport_options=_REDIS if settings.CELERY_BROKER_URL.startswith("redis") else _RABBITMQ,
     timezone="UTC",
 )
 
@@ -61,6 +62,9 @@ def serve(worker: Worker, *, queues: Sequence[str]) -> int:
             state.should_stop = FAULT
             raise
 
+    if app.conf.broker_transport_options == _RABBITMQ:
+        # Who listens may hear nothing for hours; RabbitMQ itself gives the messages of the dead to others.
+        app.conf.broker_transport_options = {}
     consumer = app.Worker(
         # The task only claims and hands over: it needs no processes, and its sender must be this one.
         pool="solo",

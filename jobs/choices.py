@@ -17,7 +17,8 @@ class Status(models.TextChoices):
 
 
 IN_FLIGHT = (Status.QUEUED, Status.RUNNING)
-FINISHED = (Status.SUCCESS, Status.FAILED, Status.MISSED)
+TROUBLE = (Status.FAILED, Status.MISSED)
+FINISHED = (Status.SUCCESS, *TROUBLE)
 
 
 class TriggerType(models.TextChoices):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Self
@@ -14,6 +15,9 @@ from django.db.models.functions import Coalesce
 from accounts.roles import team_limit
 from cronsched.core.text import name_key
 from jobs.choices import IN_FLIGHT, Status, TriggerType
+
+# Up to so many jobs, their runs are looked up job by job; beyond, along the whole history.
+LOOKED_UP = 1_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,11 +104,24 @@ class ExecutionQuerySet(models.QuerySet[Any]):
         runs = self.filter(wanted.period).order_by("-started_at", "-id")
         if wanted.job_id is None:
             return runs.filter(**wanted.traits)
-        # As an expression, no index by status fits: MariaDB would look up all runs of that status,
-        # although the index by job holds it.
-        plain = {name.replace("status", "plain_status"): value for name, value in wanted.traits.items()}
-        runs = runs.alias(plain_status=Coalesce("status", Value("")))
-        return runs.filter(job_id=wanted.job_id, **plain)
+        traits = {name: value for name, value in wanted.traits.items() if name != "status__in"}
+        return runs.filter(job_id=wanted.job_id, **traits).in_status(wanted.statuses)
+
+    def of_jobs(self, jobs: models.QuerySet[Any]) -> Self:
+        """Runs of these jobs: found job by job along the index, not by a join over the whole history."""
+        ids = jobs.order_by().values_list("pk", flat=True)
+        few = list(ids[: LOOKED_UP + 1])
+        return self.filter(job_id__in=few if len(few) <= LOOKED_UP else ids)
+
+    def in_status(self, statuses: Sequence[str]) -> Self:
+        """For runs that are looked up by their jobs; no statuses, all of them.
+
+        As an expression, no index by status fits: databases would look up all runs of that status,
+        although the index by job holds it.
+        """
+        if not statuses:
+            return self
+        return self.alias(plain_status=Coalesce("status", Value(""))).filter(plain_status__in=statuses)
 
     def listed(self, ids: list[UUID]) -> Self:
         """These runs, newest first."""
@@ -112,6 +129,10 @@ class ExecutionQuerySet(models.QuerySet[Any]):
 
     def sendable(self, now: datetime) -> Self:
         return self.filter(status=Status.QUEUED, available_at__lte=now).order_by("available_at", "id")
+
+    def offered(self) -> Self:
+        """Queued runs that the leader has said are to be sent: its clock has judged that they are due."""
+        return self.filter(status=Status.QUEUED, offered_at__isnull=False).order_by("available_at", "id")
 
     def in_flight_of(self, job_ids: list[UUID]) -> Self:
         """Scheduled runs of these jobs that are queued or running; manual runs hold no overlap slot.

@@ -11,6 +11,9 @@ these.
 `jobs_uploaded`: sender=Job, created, updated, failed (counts of rows; `updated` of those that did
 change), by, now, via: once, when a whole upload is over.
 
+`jobs_edited`: sender=Job, count, action, by, now, via: once, when one change was made to many jobs, whose
+batches `job_batch_changed` told of.
+
 `runs_finished`: sender=JobExecution, runs (a list of JobExecution with `job` loaded), now: a whole
 batch of runs that have just become success, failed or missed.
 """
@@ -38,4 +41,5 @@ class JobChange:
 job_changed = Signal()
 job_batch_changed = Signal()
 jobs_uploaded = Signal()
+jobs_edited = Signal()
 runs_finished = Signal()

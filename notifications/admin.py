@@ -22,11 +22,11 @@ from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from accounts.admin import actor
+from accounts.admin import AuditedAdmin, actor
 from accounts.choices import AuditKind
 from accounts.roles import is_own
 from cronsched.core import clock
-from cronsched.core.admin import AdminsOnly, BaseAdmin, ReadOnlyAdmin, ServiceAdmin, ServiceForm
+from cronsched.core.admin import AdminsOnly, BaseAdmin, ReadOnlyAdmin, ServiceForm
 from cronsched.core.admin_chips import Chip
 from cronsched.core.admin_display import EMPTY, badge, moment, preformatted, titled
 from cronsched.core.admin_filters import PeriodFilter
@@ -231,7 +231,7 @@ class OneRowAdmin(BaseAdmin):
 
 
 @admin.register(NotificationPreferences)
-class NotificationPreferencesAdmin(OneRowAdmin, ServiceAdmin):
+class NotificationPreferencesAdmin(OneRowAdmin, AuditedAdmin):
     fields = (
         "email_on_job_success",
         "email_on_job_failure",
@@ -272,7 +272,7 @@ class SlackForm(ServiceForm):
 
 
 @admin.register(SlackSettings)
-class SlackSettingsAdmin(AdminsOnly, OneRowAdmin, ServiceAdmin):
+class SlackSettingsAdmin(AdminsOnly, OneRowAdmin, AuditedAdmin):
     form = SlackForm
     fields = ("is_enabled", "webhook_url", "channel")
     change_form_outer_after_template = "admin/_object_changes.html"

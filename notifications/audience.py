@@ -51,7 +51,7 @@ class Audience:
         by_id = {user.pk: user for user in users.order_by("username_key")}
         audience = cls(
             users=by_id,
-            wishes={row.user_id: row for row in NotificationPreferences.objects.filter(user_id__in=readers)},
+            wishes={row.user_id: row for row in NotificationPreferences.objects.filter(user__in=list(by_id))},
             teams={team.pk: team for team in teams},
             opted_out=frozenset(),
             is_mail_on=settings.MAIL_ENABLED,
@@ -88,6 +88,11 @@ class Audience:
     def owner_alone(self, job: Job, topic: str) -> Readers:
         """The owner, where they want mail of this topic."""
         return self._willing(self._as_owner(self.owner(job), topic), topic)
+
+    def admin_readers(self, topic: str) -> Readers:
+        """The admins who want mail of this topic."""
+        admins = [self.users[pk] for pk in self.admins]
+        return self._willing([pair for user in admins for pair in self._as_owner(user, topic)], topic)
 
     def still_willing(self, job: Job, told: Readers, topic: str) -> Readers:
         """Those of `told` whom mail of this job may still reach: an account, at its present address."""

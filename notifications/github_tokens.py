@@ -8,28 +8,46 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from django.db import transaction
-
-from accounts.models import User
 from cronsched.core.clock import scheduler_date
 from jobs.services.github_check import Expiring
+from notifications.audience import FAILURES, Audience
 from notifications.inapp import Notice, post
-from notifications.models import NotificationType
-from notifications.outbox import first_time
+from notifications.models import Channel, Event, Message, NotificationType
+from notifications.outbox import first_time, make_message, told_once
 
 # The last first: whoever was never told before the third day hears that alone.
 STAGES: Final = (timedelta(0), timedelta(days=3), timedelta(days=14))
 
 
+@told_once
 def announce_expiring(tokens: Sequence[Expiring], *, now: datetime) -> int:
-    """Tell each stage of each token once. How many tokens were told of."""
+    """Tell each stage of each token once: admins in-app and by mail, Slack. How many tokens were told of."""
     by_key = {key: token for token in tokens if (key := _key(token, now))}
-    with transaction.atomic():
-        new = first_time(list(by_key), now=now)
-        told = [by_key[key] for key in new]
-        admins = list(User.objects.admins().values_list("pk", flat=True))
-        post([_notice(token, pk, now) for token in told for pk in admins], now=now)
+    new = first_time(list(by_key), now=now)
+    told = [token for key, token in by_key.items() if key in new]
+    if told:
+        audience = Audience.of([])
+        post([_notice(token, pk, now) for token in told for pk in audience.admins], now=now)
+        Message.objects.bulk_create(_messages(told, audience, now))
     return len(told)
+
+
+def _messages(tokens: Sequence[Expiring], audience: Audience, now: datetime) -> list[Message]:
+    """One for each admin who wants mail of failures, and one for Slack."""
+    titles = [_title(token, now) for token in tokens]
+    facts = {
+        "title": titles[0] if len(titles) == 1 else f"{len(titles):,} GitHub tokens have ended or end soon",
+        "tokens": [
+            {"title": title, "advice": _advice(token, now)}
+            for title, token in zip(titles, tokens, strict=True)
+        ],
+    }
+    event = Event.END_DATE_REMINDER
+    made = [
+        make_message(Channel.EMAIL, address, event, {**facts, "reader": reader}, now=now)
+        for address, reader in audience.admin_readers(FAILURES).items()
+    ]
+    return made + ([make_message(Channel.SLACK, "", event, facts, now=now)] if audience.is_slack_on else [])
 
 
 def _key(token: Expiring, now: datetime) -> str:
@@ -41,19 +59,24 @@ def _key(token: Expiring, now: datetime) -> str:
     return f"github_token:{which}:{token.expires_at:%Y-%m-%d}:{stage.days}"
 
 
-def _notice(token: Expiring, user_id: UUID, now: datetime) -> Notice:
+def _title(token: Expiring, now: datetime) -> str:
     day = scheduler_date(token.expires_at)
-    is_over = token.expires_at <= now
-    title = f"The GitHub token {token.name} {'ended' if is_over else 'ends'} on {day}"
-    message = (
-        "Workflows cannot be started with it any more. Enter a new one."
-        if is_over
-        else "After that day workflows cannot be started with it. Make a new one at GitHub and enter it here."
-    )
+    if token.expires_at <= now:
+        return f"The GitHub token {token.name} ended on {day}"
+    return f"The GitHub token {token.name} ends on {day}"
+
+
+def _advice(token: Expiring, now: datetime) -> str:
+    if token.expires_at <= now:
+        return "Workflows cannot be started with it any more. Enter a new one."
+    return "After that day workflows cannot be started with it. Make a new one at GitHub and enter it here."
+
+
+def _notice(token: Expiring, user_id: UUID, now: datetime) -> Notice:
     return Notice(
         user_id=user_id,
-        type=NotificationType.ERROR if is_over else NotificationType.WARNING,
+        type=NotificationType.ERROR if token.expires_at <= now else NotificationType.WARNING,
         topic=f"github_token:{hashlib.sha256(token.key.encode()).hexdigest()[:16]}",
-        title=title,
-        message=message,
+        title=_title(token, now),
+        message=_advice(token, now),
     )

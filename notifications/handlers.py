@@ -11,6 +11,7 @@ Nothing leaves from here. Statements are per batch: owners, wishes and teams are
 | job created, updated, deleted, en-/disabled  | all active users     | info    | owner, when disabled  |
 | category, team, user, Slack settings changed | admins               | info    |                       |
 | jobs uploaded (once, for all its rows)       | all active users     | info    |                       |
+| many jobs edited at once (once, for all)     | all active users     | info    | owner, when disabled  |
 """
 
 from __future__ import annotations
@@ -247,6 +248,19 @@ def on_jobs_uploaded(
     message = f"By {by.username}." if by else "From the command line."
     if failed:
         message += f" {failed} row{' was' if failed == 1 else 's were'} refused."
+    people = User.objects.active().values_list("pk", flat=True)
+    post(
+        [Notice(user_id=pk, type=NotificationType.INFO, title=title, message=message) for pk in people],
+        now=now,
+    )
+
+
+def on_jobs_edited(
+    sender: object, *, count: int, action: str, by: User | None, now: datetime, **kwargs: Any
+) -> None:
+    """Post one notice to each, however many jobs were changed at once."""
+    title = f"Many jobs were {action} at once: {count}"
+    message = f"By {by.username}." if by else "By a command."
     people = User.objects.active().values_list("pk", flat=True)
     post(
         [Notice(user_id=pk, type=NotificationType.INFO, title=title, message=message) for pk in people],

@@ -38,6 +38,8 @@ TOPICS: Final = {
     Event.JOB_EXPIRED: DISABLED,
     Event.JOB_BROKEN: DISABLED,
     Event.JOB_DISABLED: DISABLED,
+    # In mail, of GitHub tokens: with an ended one every run fails.
+    Event.END_DATE_REMINDER: FAILURES,
     Event.DAILY_DIGEST: "daily_digest",
     Event.WEEKLY_REPORT: "weekly_report",
 }

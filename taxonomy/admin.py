@@ -15,16 +15,16 @@ from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import BooleanRadioFilter
 from unfold.decorators import display
 
-from accounts.admin import actor
+from accounts.admin import AuditedAdmin, actor
 from accounts.choices import AuditKind
 from cronsched.core import clock
-from cronsched.core.admin import ServiceAdmin, ServiceForm
+from cronsched.core.admin import ServiceForm
 from cronsched.core.admin_display import moment
 from taxonomy import services
 from taxonomy.models import JobCategory, PicTeam, Taxon
 
 
-class TaxonAdmin(ServiceAdmin):
+class TaxonAdmin(AuditedAdmin):
     """Nothing is deleted here: what is disabled stays on its jobs and cannot be chosen any more."""
 
     form = ServiceForm

@@ -46,6 +46,7 @@ SAID = (
     "jobs/engine",
     "jobs/schedule.py",
     "jobs/services",
+    "notifications/github_tokens.py",
     "notifications/handlers.py",
     "notifications/services",
     "notifications/unsubscribe.py",

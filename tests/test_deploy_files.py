@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -35,6 +36,13 @@ def test_the_alert_rules_ask_for_what_is_served():
     assert asked
     assert asked <= served()
     assert all({"summary", "action"} <= set(rule["annotations"]) for rule in rules)
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool (Debian: prometheus) is not here")
+def test_the_alerts_fire_when_they_should_and_only_then():
+    subprocess.run(
+        ["promtool", "test", "rules", "alerts.test.yml"], cwd=DEPLOY / "prometheus", check=True, timeout=60
+    )
 
 
 @pytest.mark.django_db

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from accounts.admin.audited import AuditedAdmin
 from accounts.admin.history import AuditAdmin
 from accounts.admin.users import FailedSignInAdmin, UserAdmin, actor
 
-__all__ = ["AuditAdmin", "FailedSignInAdmin", "UserAdmin", "actor"]
+__all__ = ["AuditAdmin", "AuditedAdmin", "FailedSignInAdmin", "UserAdmin", "actor"]

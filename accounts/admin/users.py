@@ -18,11 +18,12 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminPasswordWidget
 
 from accounts import services, throttle
+from accounts.admin.audited import AuditedAdmin
 from accounts.choices import AuditKind
 from accounts.models import LoginFailure, User
 from accounts.roles import Role, is_admin, may_view_user
 from cronsched.core import clock
-from cronsched.core.admin import AdminsOnly, ReadOnlyAdmin, ServiceAdmin, ServiceForm
+from cronsched.core.admin import AdminsOnly, ReadOnlyAdmin, ServiceForm
 from cronsched.core.admin_display import badge, moment
 
 ROLE_COLOURS = {Role.ADMIN.value: "primary", Role.USER.value: "info"}
@@ -30,6 +31,7 @@ ROLE_COLOURS = {Role.ADMIN.value: "primary", Role.USER.value: "info"}
 
 class UserForm(ServiceForm):
     aliases: ClassVar[Mapping[str, str]] = {"password": "new_password"}
+    never_shown = frozenset({"new_password"})
 
     # Never a field of the model: that one holds the hash.
     new_password = forms.CharField(
@@ -46,7 +48,7 @@ class UserForm(ServiceForm):
 
 
 @admin.register(User)
-class UserAdmin(ServiceAdmin):
+class UserAdmin(AuditedAdmin):
     form = UserForm
     list_display = ("username", "email", "role_label", "is_active", "last_seen", "created")
     list_filter = (("role", ChoicesDropdownFilter), ("is_active", BooleanRadioFilter))

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import date
+from functools import partial
 from http import HTTPStatus
 from typing import Any, ClassVar
 from urllib.parse import urlencode
@@ -20,7 +22,7 @@ from django.contrib.admin.actions import delete_selected as ask_before_deleting
 from django.contrib.admin.utils import flatten_fieldsets, quote
 from django.core.exceptions import ValidationError
 from django.core.paginator import Page, Paginator
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Model, QuerySet
 from django.forms.boundfield import BoundField
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -33,12 +35,14 @@ from django.utils.translation import gettext_lazy
 from unfold.admin import ModelAdmin
 from unfold.views import ChangeList
 
-from cronsched.core.db import by_ids
+from cronsched.core.db import by_ids, locked
 from cronsched.core.errors import DomainError, Forbidden
 from cronsched.core.said import said
 
 # Refusals that one bulk action spells out; the rest are counted.
 REFUSALS_SHOWN = 20
+# Beyond that many they are put together by their reason, with so many of the names.
+NAMES_SHOWN = 5
 
 
 def in_words(refusal: DomainError, labels: Mapping[str, Any] | None = None) -> str:
@@ -59,6 +63,14 @@ def labelled(text: str, labels: Mapping[str, Any]) -> str:
         if "_" in name:
             words = re.sub(rf"\b{name}\b", str(label), words)
     return words
+
+
+def _grouped(told: Iterable[tuple[str, str]]) -> list[tuple[list[str], str]]:
+    """Each reason with the names of the rows that it holds for; the most frequent first."""
+    by_words: dict[str, list[str]] = {}
+    for name, words in told:
+        by_words.setdefault(words, []).append(name)
+    return sorted(((names, words) for words, names in by_words.items()), key=lambda item: -len(item[0]))
 
 
 def labels_of(model: type[Model]) -> dict[str, Any]:
@@ -109,19 +121,43 @@ class ListPage(ChangeList):  # type: ignore[misc]
 
 
 class ServiceForm(forms.ModelForm):  # type: ignore[type-arg]
-    """Reads the fields and validates nothing; `refusal` is what a service said about them."""
+    """Reads the fields and validates nothing; `refusal` is what a service said about them.
+
+    The form of a row carries what it showed (`initial-<field>`, hidden beside each field). What is sent is
+    compared with that and not with the row as it has become: a field that nobody touched is never written.
+    One that was touched here and changed elsewhere meanwhile is refused once, and what stands there now
+    counts as shown from then on: to save again is to overwrite it knowingly.
+    """
 
     refusal: ClassVar[DomainError | None] = None
     # Where the service's name of a field is not the form's.
     aliases: ClassVar[Mapping[str, str]] = {}
+    # Secrets: an empty field keeps them, and no copy of what is typed there ever goes into the page.
+    never_shown: ClassVar[frozenset[str]] = frozenset()
+    # The page's words for who changed a field, by the service's name of it; "" where nobody knows.
+    who_changed: ClassVar[partial[str] | None] = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, field in self.fields.items():
+            is_known = not self.is_bound or self[name].html_initial_name in self.data
+            is_shown = not self.instance._state.adding and name not in self.never_shown
+            field.show_hidden_initial = is_shown and is_known
 
     def _clean_fields(self) -> None:
         for name, bound in self._bound_items():  # type: ignore[attr-defined]
             self.cleaned_data[name] = _read(bound)
 
+    @cached_property
+    def changed_data(self) -> list[str]:
+        """What was changed of what the form showed, whatever the row has become since."""
+        fields = self._bound_items()  # type: ignore[attr-defined]
+        return [name for name, bound in fields if bound.field.has_changed(_shown(bound), bound.data)]
+
     def _post_clean(self) -> None:
         """In the place of the model's own validation, which would speak in other words."""
         if self.refusal is None:
+            self._refuse_overwriting()
             return
         details = self.refusal.details or {"": [in_words(self.refusal)]}
         for key, texts in details.items():
@@ -148,6 +184,42 @@ class ServiceForm(forms.ModelForm):  # type: ignore[type-arg]
         services = {form_name: name for name, form_name in self.aliases.items()}
         return {services.get(name, name): self.as_input(name, self.cleaned_data[name]) for name in names}
 
+    def _refuse_overwriting(self) -> None:
+        """Say of each field that would be written over a change which this form never showed."""
+        typed = self.typed()
+        moved = [key for key in typed if self._is_overwriting(self.aliases.get(key, key), typed[key])]
+        for key in moved:
+            bound = self[self.aliases.get(key, key)]
+            self.add_error(bound.name, self._overwriting_words(key, bound))
+            self.show_as_sent(bound.html_initial_name, _as_hidden(bound))
+
+    def show_as_sent(self, name: str, value: str) -> None:
+        """Let the form that comes back hold this in the place of what was sent."""
+        sent: Any = self.data
+        self.data = sent.copy()
+        self.data[name] = value  # type: ignore[index]
+
+    def _is_overwriting(self, name: str, value: Any) -> bool:
+        bound = self[name]
+        if not bound.field.show_hidden_initial or _text_of(_sent(bound)) == _text_of(_as_hidden(bound)):
+            return False
+        # What both have changed to the same is no conflict; what follows from another field has no data.
+        given = bound.data if name in self.changed_data else value
+        return bool(bound.field.has_changed(bound.initial, given))
+
+    def _overwriting_words(self, key: str, bound: BoundField) -> str:
+        present = getattr(self.instance, bound.name, _as_hidden(bound))
+        if isinstance(present, bool):
+            present = _("yes") if present else _("no")
+        who = (self.who_changed and self.who_changed(key)) or _(
+            "Somebody changed this: it is “%s” now."
+        ) % present
+        advice = _(
+            "That was after you had opened the form. Save again to put yours in its place, or enter what is "
+            "there now to keep it."
+        )
+        return f"{who} {advice}"
+
     def as_input(self, name: str, value: Any) -> Any:
         """The value as a client of the API would send it."""
         if isinstance(value, date):
@@ -163,6 +235,34 @@ def _read(bound: BoundField) -> Any:
         return bound.field.to_python(bound.data)
     except ValidationError:
         return bound.data
+
+
+def _sent(bound: BoundField) -> Any:
+    """What came back of the hidden copy; None where there is none."""
+    return bound.form.data.get(bound.html_initial_name) if bound.field.show_hidden_initial else None
+
+
+def _shown(bound: BoundField) -> Any:
+    """What the form showed, in the field's type; without a hidden copy the row as it is."""
+    sent = _sent(bound)
+    # A choice of rows compares keys: to look the row up would cost a query, and it may be gone.
+    if sent is None or isinstance(bound.field, forms.ModelChoiceField):
+        return bound.initial if sent is None else sent
+    try:
+        return bound.field.to_python(sent)
+    except ValidationError:
+        return sent
+
+
+def _as_hidden(bound: BoundField) -> str:
+    """The row's present value as the hidden copy has it."""
+    value = bound.field.hidden_widget().format_value(bound.field.prepare_value(bound.initial))
+    return "" if value is None else str(value)
+
+
+def _text_of(sent: Any) -> str:
+    """Browsers send lines with their own ends."""
+    return str(sent or "").replace("\r\n", "\n")
 
 
 class LinesField(forms.CharField):
@@ -181,7 +281,7 @@ class BaseAdmin(ModelAdmin):  # type: ignore[misc]
     list_per_page = 50
     compressed_fields = False
     list_filter_submit = True
-    # "Select all 1,000" is one click away from running all of them; a page at a time is enough.
+    # Actions go row by row here: a page at a time is enough.
     list_disable_select_all = True
     empty_value_display = "–"
     # What an empty list says to do first, and a link (its words, its address by name) to do it.
@@ -241,7 +341,7 @@ class BaseAdmin(ModelAdmin):  # type: ignore[misc]
         """
         may = may or self.has_change_permission
         answers: list[Any] = []
-        refusals = []
+        refused: list[tuple[str, DomainError]] = []
         for row in rows:
             name = str(row)
             try:
@@ -249,15 +349,25 @@ class BaseAdmin(ModelAdmin):  # type: ignore[misc]
                     raise Forbidden(_("this is not yours to change."))
                 answers.append(service(row))
             except DomainError as refusal:
-                refusals.append(f"{name}: {in_words(refusal, labels_of(self.model))}")
-        if answers:
-            self.message_user(request, f"{done}: {len(answers)}.", messages.SUCCESS)
-        for text in refusals[:REFUSALS_SHOWN]:
-            self.message_user(request, text, messages.ERROR)
-        if len(refusals) > REFUSALS_SHOWN:
-            left = len(refusals) - REFUSALS_SHOWN
-            self.message_user(request, _("%d more were refused.") % left, messages.ERROR)
+                refused.append((name, refusal))
+        self.tell_each(request, len(answers), refused, done=done)
         return answers
+
+    def tell_each(
+        self, request: HttpRequest, count: int, refused: Iterable[tuple[str, DomainError]], *, done: str
+    ) -> None:
+        """How many were `done`, and each refusal by the row's name; of many refusals, each reason once."""
+        if count:
+            self.message_user(request, f"{done}: {count}.", messages.SUCCESS)
+        labels = labels_of(self.model)
+        told = [(name, in_words(refusal, labels)) for name, refusal in refused]
+        groups = _grouped(told) if len(told) > REFUSALS_SHOWN else [([name], words) for name, words in told]
+        for names, words in groups[:REFUSALS_SHOWN]:
+            more = f", … ({len(names)})" if len(names) > NAMES_SHOWN else ""
+            text = f"{', '.join(names[:NAMES_SHOWN])}{more}: {words}"
+            self.message_user(request, text, messages.ERROR)
+        if left := sum(len(names) for names, _words in groups[REFUSALS_SHOWN:]):
+            self.message_user(request, _("%d more were refused.") % left, messages.ERROR)
 
 
 class ReadOnlyAdmin(BaseAdmin):
@@ -303,9 +413,22 @@ class ServiceAdmin(BaseAdmin):
     def remove(self, request: HttpRequest, obj: Any) -> None:
         raise NotImplementedError
 
+    def who_changed(self, obj: Any, name: str) -> str:
+        """Who changed this field of the row last, when, and to what; "" where nobody knows."""
+        return ""
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """The row; one that is being saved is held, so that what the form is compared with stays so."""
+        if request.method == "POST" and connection.in_atomic_block:
+            with suppress(ValidationError, ValueError):
+                # By itself: the page's own query may count or join, which cannot be locked.
+                list(locked(self.model._base_manager.filter(pk=object_id).values_list("pk")))
+        return super().get_object(request, object_id, from_field)
+
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form = super().get_form(request, obj, change=change, **kwargs)
         form.refusal = getattr(request, "refusal", None)
+        form.who_changed = partial(self.who_changed, obj)
         # Fields that the form itself declares are there whatever the page offers: a right not given
         # must not be posted all the same.
         may_write = self.has_change_permission(request, obj) if change else self.has_add_permission(request)

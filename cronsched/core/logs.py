@@ -53,12 +53,13 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         message = record.getMessage()
+        event, fields = _take_apart(record)
         entry: dict[str, Any] = {
-            **dict(_FIELD.findall(message)),
+            **fields,
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "event": _FIELD.split(message)[0].strip(" ,") or message,
+            "event": event or message,
             "message": message,
         }
         if record.exc_info:
@@ -67,8 +68,34 @@ class JsonFormatter(logging.Formatter):
         return json.dumps({name: redact(value, self._secrets) for name, value in entry.items()})
 
 
-# A field's value ends at the next field, or with the line: "error=no such table: x".
+# In a message before its values stand in it: "%s", and "name=%s" as a word.
+_PLACE = re.compile(r"(?:(?<!\S)(?P<name>[a-z][a-z_0-9]*)=)?(?P<spec>%[#0\- +]*\d*(?:\.\d+)?[a-zA-Z%])")
+# In one that has none. A field's value ends at the next field, or with the line: "error=no such table: x".
 _FIELD = re.compile(r"(?:^|(?<=\s))([a-z][a-z_0-9]*)=(.*?)(?=\s+[a-z][a-z_0-9]*=|$)", re.DOTALL)
+
+
+def _take_apart(record: logging.LogRecord) -> tuple[str, dict[str, str]]:
+    """The event and its fields, by the places of the values: none of them can pass for a field."""
+    template, values = str(record.msg), record.args
+    if not values:
+        return _FIELD.split(template)[0].strip(" ,"), dict(_FIELD.findall(template))
+    if not isinstance(values, tuple):
+        return record.getMessage(), {}
+    left = iter(values)
+    fields: dict[str, str] = {}
+    event = ""
+    at = 0
+    for place in _PLACE.finditer(template):
+        shown = "%" if place["spec"] == "%%" else place["spec"] % next(left)
+        if place["name"]:
+            fields[place["name"]] = shown
+        if len(fields) == bool(place["name"]):
+            # Nothing but the event until now, this field's name excluded.
+            event += template[at : place.start()] + ("" if place["name"] else shown)
+        at = place.end()
+    if not fields:
+        event += template[at:]
+    return event.strip(" ,"), fields
 
 
 def longest_first(secrets: Iterable[str]) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from html import unescape
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +15,7 @@ from django.urls import reverse
 
 from accounts.models import User
 
+_HIDDEN = re.compile(r'<input type="hidden" name="(initial-[^"]+)"(?: value="([^"]*)")?')
 BACKEND = "accounts.backends.IdentifierBackend"
 
 
@@ -33,8 +36,11 @@ class Visitor(Client):
 
     def submit(self, page: str, *args: Any, **changes: Any) -> Any:
         """Open the form, change these fields and press Save."""
-        form = self.open(page, *args).context["adminform"].form
-        return self.send(page, *args, **{**_filled_in(form), **changes})
+        return self.send(page, *args, **{**self.filled_in(page, *args), **changes})
+
+    def filled_in(self, page: str, *args: Any) -> dict[str, Any]:
+        """The form as it is shown now, to be sent later."""
+        return sent_by(self.open(page, *args).context["adminform"].form)
 
     def act(self, action: str, page: str, *ids: UUID | int, **more: Any) -> Any:
         """Choose rows of a list and an action; with `post="yes"`, also confirm it."""
@@ -51,10 +57,12 @@ def messages_of(response: Any) -> list[str]:
     return [str(message) for message in get_messages(response.wsgi_request)]
 
 
-def _filled_in(form: Form) -> dict[str, Any]:
+def sent_by(form: Form) -> dict[str, Any]:
     """What a browser would send of the form as it was shown: no unchecked boxes, no nulls."""
     values = {name: form[name].value() for name in form.fields}
-    return {name: value for name, value in values.items() if value is not None and value is not False}
+    sent = {name: value for name, value in values.items() if value is not None and value is not False}
+    found = _HIDDEN.findall("".join(str(form[name]) for name in form.fields))
+    return sent | {name: unescape(value).replace("\n", "\r\n") for name, value in found}
 
 
 @pytest.fixture

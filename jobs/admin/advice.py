@@ -82,6 +82,10 @@ _REASONS: Final[Mapping[str, Text]] = {
         "GitHub took no run from this dispatch, as far as it shows: see GitHub's status page and the "
         "workflow's runs before running it again."
     ),
+    Reason.UNCERTAIN: _(
+        "GitHub may have started the workflow or not: look at its runs before running it again. With the "
+        "execution's id in the workflow's run-name this is found out by itself."
+    ),
     Reason.MISFIRE: _(
         "No scheduler was there to send it in time: see when it was away, and run it now if it is still "
         "wanted. The job's `catch up` says what happens to such slots."

@@ -49,6 +49,7 @@ class Bar:
     x: float
     parts: list[Part]
     title: str
+    # For who points at it: the table or sentence beside the chart has the same links.
     url: str = ""
 
 
@@ -87,7 +88,9 @@ def bar_chart(
     return Chart(bars=bars, top=top)
 
 
-def line_chart(points: Iterable[tuple[str, float | None]], *, top: float, bottom: float = 0.0) -> Chart:
+def line_chart(
+    points: Iterable[tuple[str, float | None]], *, top: float, bottom: float = 0.0, urls: Sequence[str] = ()
+) -> Chart:
     """A line through the values; where there is none it goes on to the next."""
     points = list(points)
     span = (top - bottom) or 1.0
@@ -96,7 +99,10 @@ def line_chart(points: Iterable[tuple[str, float | None]], *, top: float, bottom
         for n, (_title, value) in enumerate(points)
         if value is not None
     ]
-    bars = [Bar(x=n * STEP, parts=[], title=title) for n, (title, _value) in enumerate(points)]
+    bars = [
+        Bar(x=n * STEP, parts=[], title=title, url=urls[n] if urls else "")
+        for n, (title, _value) in enumerate(points)
+    ]
     if len(drawn) == 1:
         # One day alone is a short level line.
         x, y = drawn[0].split(",")

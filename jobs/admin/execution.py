@@ -18,7 +18,6 @@ from django.views.decorators.http import require_POST
 from unfold.contrib.filters.admin import (
     AutocompleteSelectFilter,
     ChoicesDropdownFilter,
-    RelatedDropdownFilter,
 )
 from unfold.decorators import display
 
@@ -31,14 +30,12 @@ from cronsched.core.admin_filters import PeriodFilter
 from cronsched.core.errors import DomainError
 from cronsched.core.said import said
 from jobs.admin.chips import chips
-from jobs.admin.filters import RunStatusFilter, WhenFilter
+from jobs.admin.filters import OfJobsFilter, RunStatusFilter, WhenFilter
 from jobs.admin.run_page import run_page
 from jobs.choices import ExecutionType
 from jobs.models import Job, JobExecution
 from jobs.services.manual import run_job_now
 
-# Up to so many jobs, their runs are looked up job by job; beyond, along the whole history.
-MATCHING_JOBS = 200
 ERROR_SHOWN = 60
 
 
@@ -56,8 +53,8 @@ class ExecutionAdmin(ReadOnlyAdmin):
     list_filter = (
         WhenFilter,
         ("status", RunStatusFilter),
-        ("job__pic_team", RelatedDropdownFilter),
-        ("job__category", RelatedDropdownFilter),
+        ("job__pic_team", OfJobsFilter),
+        ("job__category", OfJobsFilter),
         ("job", AutocompleteSelectFilter),
         ("trigger_type", ChoicesDropdownFilter),
         ("execution_type", ChoicesDropdownFilter),
@@ -99,9 +96,7 @@ class ExecutionAdmin(ReadOnlyAdmin):
     ) -> tuple[QuerySet[JobExecution], bool]:
         """By the jobs that match, whose runs are one index away; not by a join over the whole history."""
         if search_term.strip():
-            matching = Job.objects.matching(search_term).order_by().values_list("pk", flat=True)
-            few = list(matching[: MATCHING_JOBS + 1])
-            queryset = queryset.filter(job_id__in=few if len(few) <= MATCHING_JOBS else matching)
+            queryset = queryset.of_jobs(Job.objects.matching(search_term))  # type: ignore[attr-defined]
         return queryset, False
 
     def render_change_form(
@@ -179,7 +174,8 @@ class ExecutionAdmin(ReadOnlyAdmin):
         return [route, *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        return super().changelist_view(request, {"chips": chips(request.GET), **(extra_context or {})})
+        above = {"chips": chips(request.GET, user=request.user)}
+        return super().changelist_view(request, {**above, **(extra_context or {})})
 
     def has_run_permission(self, request: HttpRequest) -> bool:
         return may_create_jobs(request.user)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, time, timedelta
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, time, timedelta
 from typing import Any
 
 from django.contrib.admin import ModelAdmin
@@ -12,17 +12,25 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
-from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter
+from unfold.contrib.filters.admin import ChoicesDropdownFilter, DropdownFilter, RelatedDropdownFilter
 
 from accounts.models import User
 from cronsched.core import clock
-from jobs.choices import ExecutionType, PausedReason, Status
+from jobs.choices import IN_FLIGHT, TROUBLE, ExecutionType, PausedReason, Status
+from jobs.models import Job
 from jobs.querysets import between
 from jobs.services.dashboard import REPEATEDLY, ends_within
-from jobs.services.timeline import due_at
+from jobs.services.timeline import due_between
 
 Choices = list[tuple[Any, Any]]
-PROBLEM = "problem"
+PROBLEM, UNDER_WAY = "problem", "in_flight"
+GROUPS: dict[str, tuple[str, ...]] = {PROBLEM: TROUBLE, UNDER_WAY: IN_FLIGHT}
+GROUP_LABELS = ((PROBLEM, _("failed or missed")), (UNDER_WAY, _("queued or running")))
+# What narrows the list of runs to those of some jobs.
+TEAM, CATEGORY = "job__pic_team__id__exact", "job__category__id__exact"
+BY_JOB = (TEAM, CATEGORY, "job__id__exact", "q")
+# As links have a minute; and the longest span of them.
+MINUTE, LONGEST_SPAN = "%Y-%m-%dT%H:%MZ", timedelta(hours=24)
 NIGHT_BEGINS, NIGHT_ENDS = time(18), time(8)
 IS_GITHUB = ~Q(github_repo="") & ~Q(github_workflow_name="")
 
@@ -111,20 +119,38 @@ class WhenFilter(DropdownFilter):  # type: ignore[misc]
         return queryset.filter(between("started_at", *bounds(clock.now())))
 
 
-class RunStatusFilter(ChoicesDropdownFilter):  # type: ignore[misc]
-    """One status, or what somebody has to look at: failed and missed together."""
+class OfJobsFilter(RelatedDropdownFilter):  # type: ignore[misc]
+    """What a run's job has, a team say: by the jobs that have it."""
+
+    used_parameters: dict[str, Any]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        of_run = self.used_parameters
+        self.used_parameters = {name.removeprefix("job__"): value for name, value in of_run.items()}
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if self.value() == PROBLEM:
-            return queryset.filter(status__in=(Status.FAILED, Status.MISSED))
-        return super().queryset(request, queryset)
+        if not self.value():
+            return queryset
+        return queryset.of_jobs(super().queryset(request, Job.objects.all()))  # type: ignore[attr-defined]
+
+
+class RunStatusFilter(ChoicesDropdownFilter):  # type: ignore[misc]
+    """One status, what somebody has to look at (failed and missed), or what is under way."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        values = filter(None, self.lookup_val or ())
+        statuses = [status for value in values for status in GROUPS.get(value, (value,))]
+        if any(request.GET.get(name) for name in BY_JOB):
+            return queryset.in_status(statuses)  # type: ignore[attr-defined]
+        return queryset.filter(status__in=statuses) if statuses else queryset
 
     def choices(self, changelist: Any) -> Iterator[dict[str, Any]]:
         yield {
             "form": self.form_class(
                 label=gettext(" By %(filter_title)s ") % {"filter_title": self.title},
                 name=self.lookup_kwarg,
-                choices=[self.all_option, (PROBLEM, _("failed or missed")), *Status.choices],
+                choices=[self.all_option, *GROUP_LABELS, *Status.choices],
                 data={self.lookup_kwarg: self.value()},
                 multiple=False,
             ),
@@ -163,27 +189,41 @@ class FailingFilter(DropdownFilter):  # type: ignore[misc]
 
 
 class RunsAtFilter(DropdownFilter):  # type: ignore[misc]
-    """The jobs due in one minute, as the timeline of the home page links it; offered where it is in use."""
+    """The jobs due in a minute or a span, as the home page links them; offered where it is in use."""
 
     title = _("due at")
     parameter_name = "runs_at"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Choices:
-        minute = _minute(request.GET.get(self.parameter_name, ""))
-        return (
-            [(request.GET[self.parameter_name], f"{timezone.localtime(minute):%Y-%m-%d %H:%M}")]
-            if minute
-            else []
-        )
+        value = request.GET.get(self.parameter_name, "")
+        span = _span(value)
+        return [(value, _span_words(*span))] if span else []
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        minute = _minute(self.value() or "")
-        return queryset.filter(pk__in=due_at(minute)) if minute else queryset
+        span = _span(self.value() or "")
+        return queryset.filter(pk__in=due_between(*span)) if span else queryset
 
 
-def _minute(text: str) -> datetime | None:
-    """The minute of "2026-03-10T02:00Z"; None for what is none."""
+def span_text(first: datetime, until: datetime) -> str:
+    """As RunsAtFilter reads it; `until` is exclusive."""
+    return f"{first:{MINUTE}}/{until:{MINUTE}}"
+
+
+def _span(text: str) -> tuple[datetime, datetime] | None:
+    """The first and the last minute of "2026-03-10T02:00Z" (one minute) or two of them with a slash between.
+
+    None for what is neither, or too long.
+    """
     try:
-        return datetime.strptime(text, "%Y-%m-%dT%H:%MZ").replace(tzinfo=UTC)
+        first, *until = (datetime.strptime(part, MINUTE).replace(tzinfo=UTC) for part in text.split("/", 1))
     except ValueError:
         return None
+    if not MINYEAR < first.year < MAXYEAR:
+        return None
+    last = until[0] - timedelta(minutes=1) if until else first
+    return (first, last) if first <= last < first + LONGEST_SPAN else None
+
+
+def _span_words(first: datetime, last: datetime) -> str:
+    words = f"{timezone.localtime(first):%Y-%m-%d %H:%M}"
+    return words if first == last else f"{words} – {timezone.localtime(last):%H:%M}"

@@ -15,9 +15,10 @@ from django.views.decorators.http import require_POST
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from accounts.admin import actor
+from accounts.admin import AuditedAdmin, actor
+from accounts.choices import AuditKind
 from cronsched.core import clock
-from cronsched.core.admin import AdminsOnly, LinesField, ServiceAdmin, ServiceForm
+from cronsched.core.admin import AdminsOnly, LinesField, ServiceForm
 from cronsched.core.admin_display import badge, moment, preformatted
 from jobs.models import GitHubToken
 from jobs.services import github_tokens
@@ -26,6 +27,7 @@ from jobs.services.github_check import check_github_token
 
 class GitHubTokenForm(ServiceForm):
     aliases: ClassVar[Mapping[str, str]] = {"secret": "new_secret"}
+    never_shown = frozenset({"new_secret"})
     # Never a field of the model: that one holds what is encrypted.
     new_secret = LinesField(
         label=_("Token, or the App's private key"),
@@ -48,11 +50,12 @@ class GitHubTokenForm(ServiceForm):
 
 
 @admin.register(GitHubToken)
-class GitHubTokenAdmin(AdminsOnly, ServiceAdmin):
+class GitHubTokenAdmin(AdminsOnly, AuditedAdmin):
     form = GitHubTokenForm
     list_display = ("scope", "kind", "checked", "health", "expires")
     search_fields = ("scope_key",)
     change_form_outer_before_template = "admin/jobs/github_token_toolbar.html"
+    audit_kind = AuditKind.GITHUB_TOKEN.value
     what = (None, {"fields": (("owner", "repo"), "kind", ("app_id", "installation_id"), "new_secret")})
     add_fieldsets = (what,)
     fieldsets = (what, (_("Check"), {"fields": (("checked", "expires"), "check_text")}))

@@ -18,30 +18,36 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_GET
 
 from accounts.roles import may_create_jobs
+from cronsched.core.errors import InvalidInput
+from cronsched.core.said import said
 from jobs.choices import ExecutionType
 from jobs.models import Job
 from jobs.services import github_lists
 from jobs.services.github_api import Unavailable
+from jobs.services.github_lists import InputCheck
 
-WARNINGS_SHOWN: Final = 10
+# Of one field.
+FAULTS_SHOWN: Final = 10
+_ASKED: Final = ("owner", "repo", "workflow", "ref", "search")
 
 
 @require_GET
 def repositories(request: HttpRequest) -> JsonResponse:
-    return _answer(request, lambda asked: {"names": github_lists.list_repositories(asked["owner"])})
+    return _answer(
+        request, lambda asked: asdict(github_lists.list_repositories(asked["owner"], asked["search"]))
+    )
 
 
 @require_GET
 def workflows(request: HttpRequest) -> JsonResponse:
-    return _answer(
-        request, lambda asked: {"names": github_lists.list_workflows(asked["owner"], asked["repo"])}
-    )
+    return _answer(request, lambda asked: asdict(github_lists.list_workflows(asked["owner"], asked["repo"])))
 
 
 @require_GET
 def branches(request: HttpRequest) -> JsonResponse:
     return _answer(
-        request, lambda asked: {"names": github_lists.list_branches(asked["owner"], asked["repo"])}
+        request,
+        lambda asked: asdict(github_lists.list_branches(asked["owner"], asked["repo"], asked["search"])),
     )
 
 
@@ -59,20 +65,34 @@ def _inputs(asked: Mapping[str, str]) -> dict[str, Any]:
 def _answer(request: HttpRequest, read: Callable[[Mapping[str, str]], dict[str, Any]]) -> JsonResponse:
     if not may_create_jobs(request.user):
         raise PermissionDenied
-    asked = {name: request.GET.get(name, "").strip() for name in ("owner", "repo", "workflow", "ref")}
+    asked = {name: request.GET.get(name, "").strip() for name in _ASKED}
     try:
         return JsonResponse({"ok": True, **read(asked)})
     except Unavailable as error:
         return JsonResponse({"ok": False, "message": str(error)})
 
 
-def warn_of_inputs(request: HttpRequest, job: Job) -> None:
-    """After a job was saved: what its workflow would not take. Outside any transaction."""
+def ask_about(job: Job) -> InputCheck:
+    """What GitHub says to a job that is to be saved; nothing where it does not answer in time.
+
+    Blocks for some seconds: outside any transaction.
+    """
     if job.execution_type != ExecutionType.GITHUB_ACTIONS:
-        return
+        return InputCheck()
     try:
-        faults = github_lists.check_inputs(job)
+        return github_lists.check_inputs(job)
     except Unavailable:
-        return
-    for text in faults[:WARNINGS_SHOWN]:
-        messages.warning(request, _("Saved, but GitHub would refuse it: %s") % text)
+        return InputCheck()
+
+
+def refuse_inputs(check: InputCheck) -> None:
+    """Raises InvalidInput for what GitHub would refuse at each slot."""
+    if check.faults:
+        details = {name: texts[:FAULTS_SHOWN] for name, texts in check.faults.items()}
+        raise InvalidInput("GitHub would refuse the inputs.", details=details)
+
+
+def warn_of_inputs(request: HttpRequest, check: InputCheck) -> None:
+    """After a job was saved."""
+    for text in check.warnings:
+        messages.warning(request, _("Saved, but: %s") % said(text))

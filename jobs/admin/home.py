@@ -24,6 +24,8 @@ from accounts.roles import may_change_job, may_create_jobs, may_manage
 from cronsched.core import clock
 from cronsched.core.admin_display import duration
 from jobs.admin.charts import Chart, bar_chart, line_chart
+from jobs.admin.filters import MINUTE, UNDER_WAY, span_text
+from jobs.choices import FINISHED
 from jobs.engine.lease import standbys
 from jobs.querysets import RunFilter
 from jobs.services import dashboard, timeline
@@ -33,6 +35,7 @@ from jobs.services.status import scheduler_status
 
 DAYS: Final = 14
 QUARTER: Final = timedelta(minutes=15)
+HOUR: Final = timedelta(hours=1)
 LABEL_HOURS: Final = 3
 ROWS: Final = 8
 RATE_STEP: Final = 10
@@ -44,6 +47,8 @@ class Day:
 
     on: date
     figures: Figures
+    # To the lists of what is counted: "all", and each status.
+    links: dict[str, str]
 
     @property
     def rate(self) -> float | None:
@@ -53,6 +58,16 @@ class Day:
     @property
     def average(self) -> str:
         return duration(self.figures.average)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hour:
+    """One line of the table behind the timeline; `peak` is the most in one minute, `url` the jobs' list."""
+
+    at: datetime
+    runs: int
+    peak: int
+    url: str
 
 
 def home_context(request: HttpRequest) -> dict[str, Any]:
@@ -68,6 +83,7 @@ def home_context(request: HttpRequest) -> dict[str, Any]:
         "zone": timezone.localtime(now).tzname(),
         "totals": totals,
         "running": running,
+        "is_running_capped": running >= dashboard.COUNT_MAX,
         "runs": runs,
         "day": day,
         "day_has_ended": bool(day.success + day.failed),
@@ -96,6 +112,16 @@ def runs_url(*, since: datetime | None = None, **query: Any) -> str:
     return _listed("jobs_jobexecution", query)
 
 
+def _days_url(first: date, last: date, **query: Any) -> str:
+    """The runs of these days of the viewer's calendar, both included."""
+    days = {"started_at_from_0": first.isoformat(), "started_at_to_0": last.isoformat()}
+    return _listed("jobs_jobexecution", {**query, **days})
+
+
+def _due_url(first: datetime, until: datetime) -> str:
+    return jobs_url(runs_at=span_text(first, until))
+
+
 def _listed(model: str, query: dict[str, Any]) -> str:
     path = reverse(f"admin:{model}_changelist")
     return f"{path}?{urlencode(query)}" if query else path
@@ -106,7 +132,7 @@ def _links(since: datetime) -> dict[str, str]:
         "jobs": jobs_url(),
         "add": reverse("admin:jobs_job_add"),
         "active": jobs_url(state="active"),
-        "running": runs_url(status__exact="running"),
+        "running": runs_url(status__exact=UNDER_WAY),
         "failed": runs_url(status__exact="failed", since=since),
         "missed": runs_url(status__exact="missed", since=since),
         "day": runs_url(since=since),
@@ -149,16 +175,39 @@ def _timeline(now: datetime) -> dict[str, Any]:
     quarters: list[list[int]] = [[] for _ in range(count)]
     for slot, jobs in coming.counts.items():
         quarters[int((slot - begins) / QUARTER)].append(jobs)
+    starts = [begins + n * QUARTER for n in range(count)]
     columns = [
-        (_quarter_words(begins + n * QUARTER, counts), _quarter_parts(counts))
-        for n, counts in enumerate(quarters)
+        (_quarter_words(at, counts), _quarter_parts(counts))
+        for at, counts in zip(starts, quarters, strict=True)
+    ]
+    urls = [
+        _coming_url(coming, at, QUARTER) if counts else ""
+        for at, counts in zip(starts, quarters, strict=True)
     ]
     return {
         "timeline": coming,
-        "timeline_chart": bar_chart(columns),
+        "timeline_chart": bar_chart(columns, urls=urls),
         "timeline_hours": _hour_labels(begins, count),
-        "busiest": [(minute, jobs_url(runs_at=f"{minute.at:%Y-%m-%dT%H:%MZ}")) for minute in coming.busiest],
+        "hours": _hours(coming),
+        "busiest": [(minute, jobs_url(runs_at=f"{minute.at:{MINUTE}}")) for minute in coming.busiest],
     }
+
+
+def _coming_url(coming: timeline.Timeline, begins_at: datetime, span: timedelta) -> str:
+    """The jobs due in that span, as far as the timeline has it: its first minute is the next one."""
+    return _due_url(max(begins_at, coming.begins_at), min(begins_at + span, coming.ends_at))
+
+
+def _hours(coming: timeline.Timeline) -> list[Hour]:
+    """Those in which something is due, by the viewer's clock: half an hour apart from UTC's in some zones."""
+    by_hour: dict[datetime, list[int]] = {}
+    for slot, jobs in coming.counts.items():
+        hour = timezone.localtime(slot).replace(minute=0).astimezone(UTC)
+        by_hour.setdefault(hour, []).append(jobs)
+    return [
+        Hour(at=at, runs=sum(counts), peak=max(counts), url=_coming_url(coming, at, HOUR))
+        for at, counts in by_hour.items()
+    ]
 
 
 def _quarter_parts(counts: Sequence[int]) -> list[tuple[str, float]]:
@@ -193,13 +242,15 @@ def _hour_labels(begins: datetime, quarters: int) -> list[tuple[str, str]]:
 def _history(now: datetime) -> dict[str, Any]:
     days = _days(now)
     total = _sum(days)
+    urls = [day.links["all"] for day in days]
     return {
         "days": days[::-1],
         "fortnight": total,
         "fortnight_average": duration(total.average) if total else "",
-        "runs_chart": bar_chart((_day_words(day), _day_parts(day.figures)) for day in days),
-        "rate_chart": _rate_chart(days),
-        "latency_chart": _latency_chart(days),
+        "runs_chart": bar_chart([(_day_words(day), _day_parts(day.figures)) for day in days], urls=urls),
+        "rate_chart": _rate_chart(days, urls),
+        "latency_chart": _latency_chart(days, urls),
+        "fortnight_url": _days_url(days[0].on, days[-1].on),
         "first_day": days[0].on,
         "last_day": days[-1].on,
     }
@@ -211,7 +262,15 @@ def _days(now: datetime) -> list[Day]:
     dates = [today + timedelta(days=n - DAYS + 1) for n in range(DAYS + 1)]
     bounds = [datetime.combine(day, time.min, zone).astimezone(UTC) for day in dates]
     found = figures_between(bounds)
-    return [Day(on=day, figures=of_day) for (day, _next), of_day in zip(pairwise(dates), found, strict=True)]
+    return [
+        Day(on=day, figures=of_day, links=_day_links(day))
+        for (day, _next), of_day in zip(pairwise(dates), found, strict=True)
+    ]
+
+
+def _day_links(day: date) -> dict[str, str]:
+    of_status = {status.value: _days_url(day, day, status__exact=status.value) for status in FINISHED}
+    return {"all": _days_url(day, day), **of_status}
 
 
 def _sum(days: Sequence[Day]) -> Any:
@@ -247,20 +306,20 @@ def _day_words(day: Day) -> str:
     }
 
 
-def _rate_chart(days: Sequence[Day]) -> Chart:
+def _rate_chart(days: Sequence[Day], urls: Sequence[str]) -> Chart:
     """From the last round percentage below them all: 97 and 99 are far apart to who is called at night."""
     rates = [day.rate for day in days if day.rate is not None]
     lowest = min(rates, default=0.0)
     bottom = max(0.0, (lowest - 1) // RATE_STEP * RATE_STEP)
     points = [(f"{date_format(day.on, 'SHORT_DATE_FORMAT')}: {_percent(day.rate)}", day.rate) for day in days]
-    return line_chart(points, top=100.0, bottom=bottom)
+    return line_chart(points, top=100.0, bottom=bottom, urls=urls)
 
 
-def _latency_chart(days: Sequence[Day]) -> Chart:
+def _latency_chart(days: Sequence[Day], urls: Sequence[str]) -> Chart:
     averages = [day.figures.average for day in days]
     top = max((average for average in averages if average is not None), default=0.0)
     titles = [f"{date_format(day.on, 'SHORT_DATE_FORMAT')}: {day.average}" for day in days]
-    return line_chart(zip(titles, averages, strict=True), top=top or 1.0)
+    return line_chart(zip(titles, averages, strict=True), top=top or 1.0, urls=urls)
 
 
 def _percent(rate: float | None) -> str:

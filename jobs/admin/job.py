@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib import admin
 from django.db.models import DateField, Model, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import render_to_string
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
@@ -17,13 +18,11 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 
-from accounts.admin import actor
+from accounts.admin import AuditedAdmin, actor
 from accounts.choices import AuditKind
 from accounts.roles import is_admin, may_change_job, may_create_jobs
 from cronsched.core import clock
-from cronsched.core.admin import ServiceAdmin
 from cronsched.core.admin_display import EMPTY, moment, preformatted
-from cronsched.core.errors import NotFound
 from jobs.admin import github_tools, job_page, job_tools
 from jobs.admin.job_actions import JobActions
 from jobs.admin.job_form import DateWidget, JobForm, pretty
@@ -51,10 +50,18 @@ READER_SEES: dict[Any, str] = {
 }
 
 
+class _AskGitHub(Exception):
+    """Ends the transaction of a save: its workflow has to be asked about this job first."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job.pk)
+        self.job = job
+
+
 @admin.register(Job)
-class JobAdmin(UploadMixin, RestoreMixin, JobColumns, JobActions, ServiceAdmin):
+class JobAdmin(UploadMixin, RestoreMixin, JobColumns, JobActions, AuditedAdmin):
     form = JobForm
-    formfield_overrides = {**ServiceAdmin.formfield_overrides, DateField: {"widget": DateWidget}}
+    formfield_overrides = {**AuditedAdmin.formfield_overrides, DateField: {"widget": DateWidget}}
     change_form_outer_before_template = "admin/jobs/job_toolbar.html"
     audit_kind = AuditKind.JOB.value
 
@@ -149,7 +156,7 @@ class JobAdmin(UploadMixin, RestoreMixin, JobColumns, JobActions, ServiceAdmin):
                 for name in GITHUB_TOOLS
             ),
             path("<uuid:job_id>/", guarded(self.page_view), name="jobs_job_page"),
-            path("<uuid:job_id>/test/", guarded(self.test_view), name="jobs_job_test"),
+            path("<uuid:job_id>/test/", guarded(job_tools.test_job), name="jobs_job_test"),
         ]
         return own + super().get_urls()
 
@@ -166,12 +173,6 @@ class JobAdmin(UploadMixin, RestoreMixin, JobColumns, JobActions, ServiceAdmin):
         }
         request.current_app = self.admin_site.name
         return job_page.show(request, context)
-
-    def test_view(self, request: HttpRequest, job_id: UUID) -> HttpResponse:
-        try:
-            return job_tools.test_job(request, job_id)
-        except NotFound as refusal:
-            raise Http404(refusal.message) from None
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
@@ -192,10 +193,18 @@ class JobAdmin(UploadMixin, RestoreMixin, JobColumns, JobActions, ServiceAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Django saves within a transaction: GitHub is asked about the inputs when it is over."""
-        answer = super().changeform_view(request, object_id, form_url, extra_context)
-        if saved := getattr(request, "saved_job", None):
-            github_tools.warn_of_inputs(request, saved)
+        """Django saves within a transaction, and GitHub is not to be asked within one.
+
+        So a job that its workflow has a say in is first judged and given up, GitHub is asked, and then it
+        is saved, or refused with what GitHub would refuse.
+        """
+        try:
+            answer = super().changeform_view(request, object_id, form_url, extra_context)
+        except _AskGitHub as question:
+            request.github_check = github_tools.ask_about(question.job)  # type: ignore[attr-defined]
+            answer = super().changeform_view(request, object_id, form_url, extra_context)
+            if answer.status_code == HTTPStatus.FOUND:
+                github_tools.warn_of_inputs(request, request.github_check)  # type: ignore[attr-defined]
         return answer
 
     def response_post_save_add(self, request: HttpRequest, obj: Any) -> HttpResponse:
@@ -217,14 +226,23 @@ class JobAdmin(UploadMixin, RestoreMixin, JobColumns, JobActions, ServiceAdmin):
 
     def create(self, request: HttpRequest, data: dict[str, Any]) -> Job:
         job = lifecycle.create_job(data=data, by=actor(request), now=clock.now(), via="admin")
-        request.saved_job = job  # type: ignore[attr-defined]
+        self._ask_github(request, job)
         return job
 
     def update(self, request: HttpRequest, obj: Any, data: dict[str, Any]) -> Job:
         job = lifecycle.update_job(obj, data=data, by=actor(request), now=clock.now(), via="admin")
         if ASKS_GITHUB & data.keys():
-            request.saved_job = job  # type: ignore[attr-defined]
+            self._ask_github(request, job)
         return job
+
+    def _ask_github(self, request: HttpRequest, job: Job) -> None:
+        """Raises InvalidInput for what GitHub would refuse, once it was asked; _AskGitHub before."""
+        if job.execution_type != ExecutionType.GITHUB_ACTIONS:
+            return
+        check = getattr(request, "github_check", None)
+        if check is None:
+            raise _AskGitHub(job)
+        github_tools.refuse_inputs(check)
 
     def remove(self, request: HttpRequest, obj: Any) -> None:
         lifecycle.delete_job(obj, by=actor(request), now=clock.now(), via="admin")
@@ -254,7 +272,11 @@ class JobAdmin(UploadMixin, RestoreMixin, JobColumns, JobActions, ServiceAdmin):
 
     @display(description=_("test run"))
     def test_run(self, obj: Job) -> str:
-        urls = {"url": reverse("admin:jobs_job_trial"), "metadata_url": reverse("admin:jobs_job_metadata")}
+        own = "" if obj._state.adding else f"?job={obj.pk}"
+        urls = {
+            "url": f"{reverse('admin:jobs_job_trial')}{own}",
+            "metadata_url": reverse("admin:jobs_job_metadata"),
+        }
         return render_to_string("admin/jobs/trial_field.html", urls)
 
     @display(description=_("at GitHub"))

@@ -1,9 +1,9 @@
-"""What is done to many jobs at once. Each job is asked and changed on its own; refusals are told by name."""
+"""What is done to many jobs at once, in batches; each is judged on its own, and refusals are told by name."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import date, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -22,16 +22,21 @@ from accounts.admin import actor
 from accounts.models import User
 from accounts.roles import may_create_jobs, may_manage
 from cronsched.core import clock
+from cronsched.core.admin import CappedPaginator
+from cronsched.core.errors import InvalidInput
 from jobs.admin.home import runs_url
 from jobs.admin.job_form import DateWidget
 from jobs.models import Job, JobExecution
-from jobs.services import lifecycle, manual
+from jobs.services.bulk_edit import Done, edit_jobs, run_jobs_now
 from taxonomy.models import PicTeam
 
 # Jobs that a question names, and runs that an answer links; the rest are counted.
 NAMED: Final = 50
 LINKED: Final = 10
 DAYS_MAX: Final = 3_660
+
+# What is done to the jobs of these ids, with the answered question; None where nothing was asked.
+Work = Callable[[Sequence[UUID], Any], Done]
 
 
 class OwnerQuestion(forms.Form):
@@ -78,6 +83,7 @@ class EndDateQuestion(forms.Form):
 class JobActions:
     """Mixed in before a ServiceAdmin."""
 
+    list_disable_select_all = False
     actions: tuple[str, ...] = (
         "enable",
         "disable",
@@ -90,117 +96,145 @@ class JobActions:
 
     @admin.action(permissions=["change"], description=_("Enable"))
     def enable(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
-        return self._each(request, queryset, lifecycle.resume_job, done=gettext("Enabled"))
+        return self._after_confirming(
+            request,
+            queryset,
+            title=gettext("Enable"),
+            work=self._editing(request, lambda job, form: {"is_active": True}),
+            done=gettext("Enabled"),
+        )
 
     @admin.action(permissions=["change"], description=_("Disable"))
     def disable(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
-        return self._each(request, queryset, lifecycle.pause_job, done=gettext("Disabled"))
-
-    @admin.action(permissions=["change"], description=_("Run now"))
-    def run_now(self: Any, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
-        by, now = actor(request), clock.now()
-        runs: list[JobExecution] = self.apply_each(
+        return self._after_confirming(
             request,
             queryset,
-            lambda job: manual.run_job_now(job, by=by, now=now, via="admin"),
+            title=gettext("Disable"),
+            work=self._editing(request, lambda job, form: {"is_active": False}),
+            done=gettext("Disabled"),
+        )
+
+    @admin.action(permissions=["change"], description=_("Run now"))
+    def run_now(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
+        by, now = actor(request), clock.now()
+        return self._after_confirming(
+            request,
+            queryset,
+            title=gettext("Run now"),
+            work=lambda ids, form: run_jobs_now(ids, by=by, now=now, via="admin"),
             done=gettext("Queued, to be sent within a second or two"),
         )
-        if runs:
-            self.message_user(request, _links_to(runs), messages.INFO)
-        return _back(request)
 
     @admin.action(permissions=["change"], description=_("Extend end date"))
-    def extend_end_date(self: Any, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
-        by, now = actor(request), clock.now()
-
-        def extend(form: Any) -> Callable[[Job], object]:
-            return lambda job: lifecycle.update_job(
-                job, data={"end_date": _extended(job, form, now)}, by=by, now=now, via="admin"
-            )
-
+    def extend_end_date(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
+        now = clock.now()
         return self._after_asking(
             request,
             queryset,
             EndDateQuestion,
             title=gettext("Extend end date"),
-            service=extend,
+            work=self._editing(request, lambda job, form: {"end_date": _extended(job, form, now)}),
             done=gettext("Extended"),
         )
 
     @admin.action(permissions=["change"], description=_("Change team"))
-    def change_team(self: Any, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
-        by, now = actor(request), clock.now()
-
-        def move(form: Any) -> Callable[[Job], object]:
-            data = {"pic_team": form.cleaned_data["team"].slug}
-            return lambda job: lifecycle.update_job(job, data=data, by=by, now=now, via="admin")
-
+    def change_team(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
         return self._after_asking(
             request,
             queryset,
             TeamQuestion,
             title=gettext("Change team"),
-            service=move,
+            work=self._editing(request, lambda job, form: {"pic_team": form.cleaned_data["team"].slug}),
             done=gettext("Moved to the team"),
         )
 
     @admin.action(permissions=["manage"], description=_("Hand over"))
-    def hand_over(self: Any, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
+    def hand_over(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
         """Asks to whom, then gives them all to that user."""
-        by, now = actor(request), clock.now()
-
-        def give(form: Any) -> Callable[[Job], object]:
-            data = {"created_by": form.cleaned_data["to"]}
-            return lambda job: lifecycle.update_job(job, data=data, by=by, now=now, via="admin")
 
         def done(form: Any) -> str:
             return gettext("Handed over to %s") % form.users[form.cleaned_data["to"]].username
 
         return self._after_asking(
-            request, queryset, OwnerQuestion, title=gettext("Hand over"), service=give, done=done
+            request,
+            queryset,
+            OwnerQuestion,
+            title=gettext("Hand over"),
+            work=self._editing(request, lambda job, form: {"created_by": form.cleaned_data["to"]}),
+            done=done,
         )
 
-    def _each(
-        self: Any, request: HttpRequest, jobs: QuerySet[Job], service: Callable[..., object], *, done: str
-    ) -> HttpResponse | None:
-        by, now = actor(request), clock.now()
-        self.apply_each(request, jobs, lambda job: service(job, by=by, now=now, via="admin"), done=done)
-        return _back(request)
+    @admin.action(permissions=["delete"], description=_("Delete selected %(verbose_name_plural)s"))
+    def delete_selected(self: Any, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
+        """Only those that were ticked: with each goes its whole history, which no batch makes cheap."""
+        if _is_across(request):
+            text = gettext("Jobs are deleted a page at a time: tick the ones to delete.")
+            self.message_user(request, text, messages.ERROR)
+            return None
+        return super().delete_selected(request, queryset)  # type: ignore[misc]
 
     def has_manage_permission(self, request: HttpRequest) -> bool:
         return may_manage(request.user)
 
+    def _editing(self, request: HttpRequest, values: Callable[[Job, Any], Mapping[str, Any]]) -> Work:
+        """An edit of each: by what `values` makes of the job and of the answered question."""
+        by, now = actor(request), clock.now()
+        return lambda ids, form: edit_jobs(ids, lambda job: values(job, form), by=by, now=now, via="admin")
+
+    def _after_confirming(
+        self, request: HttpRequest, jobs: QuerySet[Job], *, title: str, work: Work, done: str
+    ) -> HttpResponse | None:
+        """At once where the jobs were ticked; where all of a filter were chosen, they are shown first."""
+        if _is_across(request):
+            return self._after_asking(request, jobs, forms.Form, title=title, work=work, done=done)
+        return self._do(request, jobs, None, work, done)
+
     def _after_asking(
-        self: Any,
+        self,
         request: HttpRequest,
         jobs: QuerySet[Job],
         question: type[forms.Form],
         *,
         title: str,
-        service: Callable[[Any], Callable[[Job], object]],
+        work: Work,
         done: str | Callable[[Any], str],
     ) -> HttpResponse | None:
         """Ask what the action needs, and do it once that is answered well."""
         form = question(request.POST) if "answered" in request.POST else question()
         if not form.is_valid():
             return self._question(request, jobs, form, title)
-        self.apply_each(request, jobs, service(form), done=done(form) if callable(done) else done)
+        return self._do(request, jobs, form, work, done(form) if callable(done) else done)
+
+    def _do(
+        self: Any, request: HttpRequest, jobs: QuerySet[Job], form: Any, work: Work, done: str
+    ) -> HttpResponse | None:
+        ids = list(jobs.order_by().values_list("pk", flat=True)[: CappedPaginator.cap + 1])
+        if len(ids) > CappedPaginator.cap:
+            text = gettext("Those are more than %d jobs: narrow the filters.") % CappedPaginator.cap
+            self.message_user(request, text, messages.ERROR)
+            return _back(request)
+        result = work(ids, form)
+        self.tell_each(request, result.count, result.refused, done=done)
+        if result.runs:
+            self.message_user(request, _links_to(result.runs), messages.INFO)
         return _back(request)
 
     def _question(
         self: Any, request: HttpRequest, jobs: QuerySet[Job], form: forms.Form, title: str
     ) -> HttpResponse:
         # Of a choice across all pages the filters are sent again, not thousands of ids.
-        is_across = request.POST.get("select_across") == "1"
-        names = list(jobs.values_list("name", flat=True)[: NAMED + 1])
+        is_across = _is_across(request)
+        names = list(jobs.values_list("name", flat=True)[:NAMED])
+        count = jobs.count()
         context = {
             **self.admin_site.each_context(request),
             "title": title,
             "opts": self.opts,
             "form": form,
             "media": form.media,
-            "names": names[:NAMED],
-            "more": max(0, jobs.count() - NAMED) if len(names) > NAMED else 0,
+            "names": names,
+            "count": count,
+            "more": count - len(names),
             "ids": request.POST.getlist("_selected_action")[:1]
             if is_across
             else request.POST.getlist("_selected_action"),
@@ -213,11 +247,23 @@ class JobActions:
         return TemplateResponse(request, "admin/jobs/question.html", context)
 
 
-def _extended(job: Job, form: Any, now: Any) -> str:
+def _is_across(request: HttpRequest) -> bool:
+    """All jobs of the filter were chosen, not only those of a page."""
+    return request.POST.get("select_across") == "1"
+
+
+def _extended(job: Job, form: Any, now: datetime) -> str:
+    """The later end date. A job that runs as long already, or without end, is refused: never shortened."""
     chosen: date | None = form.cleaned_data["end_date"]
     today = clock.scheduler_date(now)
-    begins = max(job.end_date or today, today)
-    return (chosen or begins + timedelta(days=form.cleaned_data["days"])).isoformat()
+    if job.end_date is None:
+        text = gettext("it has no end date and runs on; to give it one, edit the job.")
+        raise InvalidInput(text)
+    later: date = chosen or max(job.end_date, today) + timedelta(days=form.cleaned_data["days"])
+    # A day that has gone by is refused by the rule for end dates.
+    if today <= later <= job.end_date:
+        raise InvalidInput(gettext("it runs until %s already.") % job.end_date)
+    return later.isoformat()
 
 
 def _links_to(runs: list[JobExecution]) -> str:

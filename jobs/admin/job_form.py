@@ -7,13 +7,15 @@ chosen. Without scripts all of them are there, and the choice counts all the sam
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from django import forms
 from django.conf import settings
 from django.db.models import Q
 from django.utils.text import format_lazy
-from django.utils.translation import gettext
+from django.utils.translation import gettext, gettext_noop
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import (
     UnfoldAdminPasswordWidget,
@@ -28,6 +30,21 @@ from jobs.choices import ExecutionType
 from jobs.models import Job
 
 GITHUB_TARGET = ("github_owner", "github_repo", "github_workflow_name")
+# What the parser of JSON says (json.decoder), to be found in the catalogue.
+JSON_FAULTS = (
+    gettext_noop("Expecting value"),
+    gettext_noop("Expecting property name enclosed in double quotes"),
+    gettext_noop("Expecting ',' delimiter"),
+    gettext_noop("Expecting ':' delimiter"),
+    gettext_noop("Extra data"),
+    gettext_noop("Illegal trailing comma before end of array"),
+    gettext_noop("Illegal trailing comma before end of object"),
+    gettext_noop("Invalid control character at"),
+    gettext_noop("Invalid \\escape"),
+    gettext_noop("Invalid \\uXXXX escape"),
+    gettext_noop("Unterminated string starting at"),
+)
+TARGET_PARTS = {"target_kind", "target_url", *GITHUB_TARGET}
 
 
 class DateWidget(UnfoldAdminTextInputWidget):  # type: ignore[misc]
@@ -39,8 +56,15 @@ class DateWidget(UnfoldAdminTextInputWidget):  # type: ignore[misc]
         return value.isoformat() if hasattr(value, "isoformat") else value
 
 
+class JsonWidget(UnfoldAdminTextareaWidget):  # type: ignore[misc]
+    """Unfold's template loses an empty first line: HTML drops the line end after the tag."""
+
+    template_name = "django/forms/widgets/textarea.html"
+
+
 class JobForm(ServiceForm):
     aliases = {"signing_secret": "new_signing_secret"}
+    never_shown = frozenset({"new_signing_secret", "drop_signing_secret"})
 
     target_kind = forms.ChoiceField(
         label=_("Calls"),
@@ -54,7 +78,7 @@ class JobForm(ServiceForm):
     metadata = LinesField(
         label=_("Metadata"),
         required=False,
-        widget=UnfoldAdminTextareaWidget(attrs={"rows": 8, "spellcheck": "false", "class": "cs-mono"}),
+        widget=JsonWidget(attrs={"rows": 8, "spellcheck": "false", "class": "cs-mono"}),
         help_text=_("A JSON object: the body of the webhook, or the inputs of the workflow."),
     )
     notification_emails = LinesField(
@@ -146,20 +170,12 @@ class JobForm(ServiceForm):
 
     def typed(self) -> dict[str, Any]:
         """A secret is never shown, so that an empty field says nothing: taking it away is said beside it."""
-        typed = self._chosen_target(super().typed())
+        typed = super().typed()
+        if self.instance._state.adding or TARGET_PARTS & set(self.changed_data):
+            typed |= put_aside(self.cleaned_data.get("target_kind"), self.cleaned_data)
+        typed.pop("target_kind", None)
         is_dropped = typed.pop("drop_signing_secret", False)
         return {**typed, "signing_secret": None} if is_dropped else typed
-
-    def _chosen_target(self, typed: dict[str, Any]) -> dict[str, Any]:
-        """What is chosen is what will be called: nothing of the other is left that would win over it."""
-        typed = {name: value for name, value in typed.items() if name != "target_kind"}
-        chosen, given = self.cleaned_data.get("target_kind"), self.cleaned_data
-        has_github = any(given.get(name) for name in GITHUB_TARGET)
-        if chosen == ExecutionType.WEBHOOK and given.get("target_url") and has_github:
-            return {**typed, **dict.fromkeys(GITHUB_TARGET, "")}
-        if chosen == ExecutionType.GITHUB_ACTIONS and given.get("target_url") and not has_github:
-            return {**typed, "target_url": ""}
-        return typed
 
     def field_of(self, key: str) -> str:
         """That there is no target belongs to the fields that are shown."""
@@ -169,8 +185,20 @@ class JobForm(ServiceForm):
     def in_form_words(self, key: str, text: str) -> str:
         """With the line at fault, where metadata is no JSON."""
         words = super().in_form_words(key, text)
-        fault = json_fault(self.cleaned_data.get("metadata") or "") if key == "metadata" else ""
-        return f"{words} {fault}" if fault else words
+        fault = self._metadata_fault() if key == "metadata" else None
+        return f"{words} {fault.words}" if fault else words
+
+    def _post_clean(self) -> None:
+        """The place at fault goes to the script, which selects it."""
+        super()._post_clean()
+        fault = self._metadata_fault() if "metadata" in self.errors else None
+        if fault and fault.at is not None:
+            self.fields["metadata"].widget.attrs["data-fault-at"] = fault.at
+
+    def _metadata_fault(self) -> JsonFault | None:
+        """By the text as it was typed, with what blanks there are before it."""
+        typed = self.data.get("metadata") or self.cleaned_data.get("metadata") or ""
+        return json_fault(with_plain_lines(typed))
 
     def as_input(self, name: str, value: Any) -> Any:
         if name in {"category", "pic_team"}:
@@ -180,6 +208,18 @@ class JobForm(ServiceForm):
         if name == "notification_emails":
             return ",".join(value.splitlines())
         return super().as_input(name, value)
+
+
+def put_aside(chosen: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is emptied of the target that was not chosen, so that what is chosen is what will be called.
+
+    GitHub wins over a URL, so that beside a webhook nothing of it may be left, whether or not there is a
+    URL. Beside a whole workflow the URL may stay; it must not be called where the workflow lacks a part.
+    """
+    if chosen == ExecutionType.WEBHOOK:
+        return dict.fromkeys(GITHUB_TARGET, "")
+    is_whole = given.get("github_repo") and given.get("github_workflow_name")
+    return {"target_url": ""} if chosen == ExecutionType.GITHUB_ACTIONS and not is_whole else {}
 
 
 def pretty(value: Any) -> str:
@@ -194,13 +234,27 @@ def parsed(text: str) -> Any:
         return text
 
 
-def json_fault(text: str) -> str:
-    """Where the text is no JSON: "Line 2, column 5: Expecting value." "" where it is, or is empty."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JsonFault:
+    """What is wrong, with line and column. `at` counts as browsers do: UTF-16; None without a place."""
+
+    words: str
+    at: int | None = None
+
+
+def json_fault(text: str) -> JsonFault | None:
+    """Where the text is no JSON: "Line 2, column 5: Expecting value." None where it is, or is empty."""
     try:
-        json.loads(text or "null")
+        json.loads(text if text.strip() else "null")
     except json.JSONDecodeError as error:
-        place = {"line": error.lineno, "column": error.colno, "what": error.msg}
-        return gettext("Line %(line)d, column %(column)d: %(what)s.") % place
+        place = {"line": error.lineno, "column": error.colno, "what": gettext(error.msg)}
+        words = gettext("Line %(line)d, column %(column)d: %(what)s.") % place
+        return JsonFault(words=words, at=len(text[: error.pos].encode("utf-16-le", "surrogatepass")) // 2)
     except (ValueError, RecursionError):
-        return gettext("It is nested too deep, or a number in it is too long.")
-    return ""
+        return JsonFault(words=gettext("It is nested too deep, or a number in it is too long."))
+    return None
+
+
+def with_plain_lines(text: str) -> str:
+    """As the field counts its lines, and not as a browser sends them."""
+    return text.replace("\r\n", "\n")

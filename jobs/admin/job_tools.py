@@ -13,8 +13,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.conf import settings
-from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.debug import sensitive_post_parameters
@@ -22,17 +22,24 @@ from django.views.decorators.http import require_POST
 
 from accounts.roles import may_change_job, may_create_jobs
 from cronsched.core import clock
-from cronsched.core.errors import DomainError, NotFound
+from cronsched.core.errors import DomainError
 from cronsched.core.said import said
 from jobs import schedule
-from jobs.admin.job_form import GITHUB_TARGET, JobForm, json_fault, parsed, pretty
+from jobs.admin.job_form import (
+    GITHUB_TARGET,
+    JobForm,
+    json_fault,
+    parsed,
+    pretty,
+    put_aside,
+    with_plain_lines,
+)
 from jobs.admin.job_list import words_of
-from jobs.choices import ExecutionType
 from jobs.engine.slots import is_within
 from jobs.models import Job
 from jobs.services.fields import Refused, shape_date
 from jobs.services.trial import TrialResult, try_target
-from jobs.services.validation import target_of
+from jobs.services.validation import clean_call, target_of
 
 PREVIEWED: Final = 6
 # Clock changes further ahead than this are no news.
@@ -98,9 +105,9 @@ def preview(request: HttpRequest) -> HttpResponse:
 @require_POST
 def metadata(request: HttpRequest) -> JsonResponse:
     """The text put in order, or what is wrong with it and where."""
-    text = request.POST.get("metadata", "")
+    text = with_plain_lines(request.POST.get("metadata", ""))
     if fault := json_fault(text):
-        return JsonResponse({"ok": False, "message": fault})
+        return JsonResponse({"ok": False, "message": fault.words, "at": fault.at})
     value = parsed(text)
     if not isinstance(value, dict | None):
         return JsonResponse({"ok": False, "message": _("It must be an object: { … }.")})
@@ -110,41 +117,73 @@ def metadata(request: HttpRequest) -> JsonResponse:
 @sensitive_post_parameters()
 @require_POST
 def trial(request: HttpRequest) -> HttpResponse:
-    """Call the target that is in the form, saved or not, and show what it answered."""
+    """Call the target that is in the form, saved or not, and show what it answered.
+
+    `?job=` is the job whose form it is: what the form cannot show of it, its secret, signs all the same.
+    """
     if not may_create_jobs(request.user):
         raise PermissionDenied
-    return _show(request, _called(_typed_target(request.POST)))
+    stored = _job_to_call(request, request.GET["job"]) if request.GET.get("job") else None
+    return _show(request, _called(request.POST, _typed_target(request.POST), stored))
 
 
 @require_POST
 def test_job(request: HttpRequest, job_id: UUID) -> HttpResponse:
     """Call the target of a job as it is stored."""
-    job = Job.objects.visible_to(request.user).without_secrets().filter(pk=job_id).first()
+    job = _job_to_call(request, job_id)
+    return _show(request, _called({}, {**target_of(job), "metadata": job.metadata}, job), job=job)
+
+
+def _job_to_call(request: HttpRequest, job_id: UUID | str) -> Job:
+    try:
+        job: Job | None = Job.objects.visible_to(request.user).filter(pk=job_id).first()
+    except ValidationError:
+        job = None
     if job is None:
-        raise NotFound(_("There is no such job."))
+        raise Http404(_("There is no such job."))
     if not may_change_job(request.user, created_by_id=job.created_by_id):
         raise PermissionDenied
-    return _show(request, _called({**target_of(job), "metadata": job.metadata}), job=job)
+    return job
 
 
 def _typed_target(posted: Mapping[str, str]) -> dict[str, Any]:
     """As the form would save it: of two targets the one that is chosen."""
     data: dict[str, Any] = {name: posted.get(name, "").strip() for name in TARGET}
-    chosen = posted.get("target_kind")
-    if chosen == ExecutionType.WEBHOOK and data["target_url"]:
-        data |= dict.fromkeys(GITHUB_TARGET, "")
-    elif chosen == ExecutionType.GITHUB_ACTIONS:
-        data["target_url"] = ""
+    data |= put_aside(posted.get("target_kind"), data)
     return {**data, "metadata": parsed(posted.get("metadata", ""))}
 
 
-def _called(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The result of the call, or why there was none; never an error page."""
+def _typed_call(posted: Mapping[str, str]) -> dict[str, Any]:
+    """How the form would have it called; what it does not say stays as it is stored."""
+    typed: dict[str, Any] = {}
+    if "timeout_seconds" in posted:
+        typed["timeout_seconds"] = _number(posted["timeout_seconds"].strip())
+    if "github_correlation_input" in posted:
+        typed["github_correlation_input"] = posted["github_correlation_input"]
+    if secret := posted.get("new_signing_secret", "").strip():
+        typed["signing_secret"] = secret
+    return {**typed, "signing_secret": None} if posted.get("drop_signing_secret") else typed
+
+
+def _number(text: str) -> Any:
+    """What is no number stays text, for the service to refuse."""
     try:
-        return _result(try_target(data))
+        return int(text) if text else None
+    except ValueError:
+        return text
+
+
+def _called(posted: Mapping[str, str], target: Mapping[str, Any], stored: Job | None) -> dict[str, Any]:
+    """The result of the call, or why there was none; never an error page."""
+    now = clock.now()
+    try:
+        job = stored or Job()
+        for column, value in clean_call(_typed_call(posted), instance=stored, now=now).items():
+            setattr(job, column, value)
+        return _result(try_target(target, now=now, job=job))
     except DomainError as refusal:
         texts = refusal.details or {"": [refusal.message]}
-        return {"refusals": [words for name in texts for words in _labelled(name, texts[name], data)]}
+        return {"refusals": [words for name in texts for words in _labelled(name, texts[name], target)]}
 
 
 def _result(result: TrialResult) -> dict[str, Any]:

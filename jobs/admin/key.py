@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.html import format_html
@@ -18,7 +19,7 @@ from unfold.widgets import UnfoldAdminDateWidget, UnfoldAdminSelectWidget
 
 from accounts.admin import actor
 from accounts.api_keys import revoke_api_key
-from accounts.models import ApiKey
+from accounts.models import ApiKey, User
 from accounts.roles import is_admin
 from cronsched.core import clock
 from cronsched.core.admin import ServiceAdmin, ServiceForm
@@ -58,6 +59,12 @@ class KeyForm(ServiceForm):
             owner.required = False
             owner.help_text = _("In whose name it acts. Empty: in yours.")
 
+    def _post_clean(self) -> None:
+        """An owner who is none is not shown again: the field would look its id up."""
+        super()._post_clean()
+        if "owner" in self.errors:
+            self.show_as_sent("owner", "")
+
 
 @admin.register(ApiKey)
 class ApiKeyAdmin(ServiceAdmin):
@@ -96,9 +103,7 @@ class ApiKeyAdmin(ServiceAdmin):
 
     def create(self, request: HttpRequest, data: dict[str, Any]) -> ApiKey:
         by = actor(request)
-        owner = by
-        if data.get("owner"):
-            owner = type(by).objects.get(pk=data["owner"])
+        owner = _owner(data["owner"]) if data.get("owner") else by
         team = PicTeam.objects.filter(pk=data["team"]).first() if data.get("team") else None
         key, text = create_key(
             name=data.get("name", ""),
@@ -145,6 +150,16 @@ class ApiKeyAdmin(ServiceAdmin):
     @display(description=_("expires"), ordering="expires_at")
     def expiry(self, obj: ApiKey) -> str:
         return moment(obj.expires_at, now=clock.now())
+
+
+def _owner(key: str) -> User:
+    try:
+        owner = User.objects.filter(pk=key).first()
+    except ValidationError:
+        owner = None
+    if owner is None:
+        raise InvalidInput("owner must be the id of a user, or null.", field="owner")
+    return owner
 
 
 def _end_of(day: str | None) -> datetime | None:

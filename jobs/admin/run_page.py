@@ -17,7 +17,7 @@ from jobs.admin.advice import advice
 from jobs.audit import metadata_at
 from jobs.choices import IN_FLIGHT, ExecutionType, Status
 from jobs.engine.transports.github import choose_ref, merge_inputs
-from jobs.models import GitHubRun, JobExecution
+from jobs.models import GitHubRun, JobExecution, RunAttempt
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,14 +27,16 @@ class Fact:
 
 
 def run_page(run: JobExecution, *, now: datetime, may_run: bool) -> dict[str, Any]:
-    """The context of `admin/jobs/run.html`. Five statements at most, whatever the history."""
+    """The context of `admin/jobs/run.html`. Six statements at most, whatever the history."""
     metadata, is_present = metadata_at(run.job, run.started_at)
     earlier, later = neighbours(run)
+    attempts = _earlier_attempts(run)
     return {
         "run": run,
         "status_colour": COLOURS.get(run.status, "default"),
         "advice": advice(run),
-        "times": list(_times(run, now)),
+        "times": list(_times(run, attempts, now)),
+        "attempts": [*(_past(attempt, now) for attempt in attempts), _present(run, now)] if attempts else [],
         "request_line": f"POST {run.target}",
         "request_body": _body(run, metadata),
         "is_present_metadata": is_present,
@@ -75,7 +77,48 @@ def pretty(text: str) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False) if isinstance(value, dict | list) else text
 
 
-def _times(run: JobExecution, now: datetime) -> Any:
+def _earlier_attempts(run: JobExecution) -> list[RunAttempt]:
+    """Those before the present one; a run that never failed before has none, and nothing is asked."""
+    has_some = run.attempt > 1 or run.status == Status.FAILED
+    return list(run.earlier_attempts.all()) if has_some else []
+
+
+def _past(attempt: RunAttempt, now: datetime) -> dict[str, Any]:
+    return {
+        "number": attempt.number,
+        "status": Status.FAILED.value,
+        "response_status": attempt.response_status,
+        "started": moment(attempt.started_at, now=now, seconds=True),
+        "took": duration((attempt.ended_at - attempt.started_at).total_seconds()),
+        "error": attempt.error_message,
+    }
+
+
+def _present(run: JobExecution, now: datetime) -> dict[str, Any]:
+    """The attempt that the run's own row tells of: the last one, or the one to come."""
+    is_waiting = run.status == Status.QUEUED
+    return {
+        "number": run.attempt,
+        "status": run.status,
+        "response_status": None if is_waiting else run.response_status,
+        "started": moment(run.available_at if is_waiting else run.started_at, now=now, seconds=True),
+        "took": "" if is_waiting else duration(run.duration_seconds),
+        "error": "" if is_waiting else run.error_message,
+    }
+
+
+def _which_attempt(run: JobExecution, attempts: list[RunAttempt]) -> str:
+    """ "2 of 4", by what the job allowed its runs then; of a run that ended with its first, nobody knows."""
+    if attempts:
+        allowed = attempts[-1].allowed
+    elif run.status in IN_FLIGHT:
+        allowed = run.job.max_retries + 1
+    else:
+        return str(run.attempt)
+    return _("%(number)d of %(of)d") % {"number": run.attempt, "of": max(allowed, run.attempt)}
+
+
+def _times(run: JobExecution, attempts: list[RunAttempt], now: datetime) -> Any:
     if run.scheduled_for is not None:
         yield Fact(label=_("Slot"), value=moment(run.scheduled_for, now=now))
     if (accepted := _accepted(run)) is not None:
@@ -90,8 +133,7 @@ def _times(run: JobExecution, now: datetime) -> Any:
     if run.duration_seconds is not None:
         yield Fact(label=_("Took"), value=duration(run.duration_seconds))
     if run.status != Status.MISSED:
-        of = max(run.job.max_retries + 1, run.attempt)
-        yield Fact(label=_("Attempt"), value=_("%(number)d of %(of)d") % {"number": run.attempt, "of": of})
+        yield Fact(label=_("Attempt"), value=_which_attempt(run, attempts))
     if run.status == Status.RUNNING and run.deadline_at is not None:
         yield Fact(label=_("Given up for lost at"), value=moment(run.deadline_at, now=now, seconds=True))
     if run.missed_count > 1:

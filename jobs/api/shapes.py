@@ -6,21 +6,29 @@ not even read. The components of the OpenAPI document are beside, in `serializer
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db.models import F, QuerySet
 from django.db.models.functions import Substr
 
-from cronsched.core.api.fields import utc_text
+from cronsched.core.api.fields import as_utc, utc_text
+from cronsched.core.db import driver_rows
 from jobs.models import Job, JobExecution
 from jobs.schedule import ZoneError, load_zone
 
 # What a list shows of an execution's output: 64 KiB times 200 rows would be 13 MB.
 OUTPUT_IN_LISTS: Final = 1000
 
+# Rows of jobs whose form in a list is kept: some KB each, unless their metadata are long.
+LISTED_KEPT: Final = 4096
+KEPT_METADATA: Final = 2000
 JOB_COLUMNS: Final = (
     "id",
     "name",
@@ -54,6 +62,7 @@ JOB_COLUMNS: Final = (
     "last_status",
     "next_run_at",
 )
+_METADATA: Final = JOB_COLUMNS.index("metadata")
 EXECUTION_COLUMNS: Final = (
     "id",
     "job_id",
@@ -73,6 +82,7 @@ EXECUTION_COLUMNS: Final = (
     "missed_last_at",
     "triggered_by_id",
 )
+_decode: Final = json.JSONDecoder().raw_decode
 # What the lists across jobs show besides.
 _OF_JOB: Final = ("job__name", "job__github_repo")
 # By the key of the row, where a run has one.
@@ -80,8 +90,25 @@ _OF_GITHUB: Final = ("github_run__html_url",)
 
 
 def job_list(jobs: Any) -> list[dict[str, Any]]:
-    """All rows of `jobs`, in one query."""
-    return [_job(row) for row in jobs.values(*JOB_COLUMNS)]
+    """All rows of `jobs`, in one query. The dictionaries are shared between lists: to be read only."""
+    default_zone = settings.SCHEDULER_TIMEZONE
+    return [
+        _known_job(row, default_zone) if len(row[_METADATA]) <= KEPT_METADATA else _listed_job(row)
+        for row in driver_rows(jobs, *JOB_COLUMNS)
+    ]
+
+
+def _listed_job(row: tuple[Any, ...]) -> dict[str, Any]:
+    return _job(dict(zip(JOB_COLUMNS, row, strict=True)))
+
+
+@lru_cache(maxsize=LISTED_KEPT)
+def _known_job(row: tuple[Any, ...], default_zone: str) -> dict[str, Any]:
+    """From one list to the next most rows are the same, whole: what they come to is then known.
+
+    `default_zone` is what `_in_zone` reads, as a part of the key.
+    """
+    return _listed_job(row)
 
 
 def job_answer(job: Job) -> dict[str, Any]:
@@ -92,8 +119,9 @@ def job_answer(job: Job) -> dict[str, Any]:
 def execution_list(runs: Any, *, across_jobs: bool = False) -> list[dict[str, Any]]:
     """The rows with the beginning of their output, cut in SQL, in one query."""
     columns = EXECUTION_COLUMNS + _OF_GITHUB + (_OF_JOB if across_jobs else ())
-    rows = runs.values(*columns, shown_output=Substr("output", 1, OUTPUT_IN_LISTS))
-    return [_execution(row) for row in rows]
+    columns += ("shown_output",)
+    runs = runs.annotate(shown_output=Substr("output", 1, OUTPUT_IN_LISTS))
+    return [_execution(dict(zip(columns, row, strict=True))) for row in driver_rows(runs, *columns)]
 
 
 def whole_execution(runs: QuerySet[JobExecution], *, across_jobs: bool = False) -> dict[str, Any] | None:
@@ -109,7 +137,7 @@ def execution_answer(run: JobExecution) -> dict[str, Any]:
 
 
 def _row(instance: Job | JobExecution, columns: Iterable[str]) -> dict[str, Any]:
-    """An instance as `values()` would give it."""
+    """An instance as a query would give it."""
     row: dict[str, Any] = {}
     for column in columns:
         value: Any = instance
@@ -121,7 +149,7 @@ def _row(instance: Job | JobExecution, columns: Iterable[str]) -> dict[str, Any]
 
 def _job(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "id": str(row["id"]),
+        "id": _id(row["id"]),
         "name": row["name"],
         "cron_expression": row["cron_expression"],
         "timezone": row["timezone"] or None,
@@ -130,22 +158,22 @@ def _job(row: Mapping[str, Any]) -> dict[str, Any]:
         "github_owner": row["github_owner"] or None,
         "github_repo": row["github_repo"] or None,
         "github_workflow_name": row["github_workflow_name"] or None,
-        "metadata": row["metadata"] or {},
+        "metadata": _json(row["metadata"]) or {},
         "timeout_seconds": row["timeout_seconds"],
         "max_retries": row["max_retries"],
-        "follow_run": row["follow_run"],
+        "follow_run": bool(row["follow_run"]),
         "follow_timeout_minutes": row["follow_timeout_minutes"],
         "github_correlation_input": row["github_correlation_input"] or None,
         "is_signed": row["signing_secret_changed_at"] is not None,
         "category": row["category__slug"],
         "pic_team": row["pic_team__slug"],
         "end_date": row["end_date"].isoformat() if row["end_date"] else None,
-        "enable_email_notifications": row["enable_email_notifications"],
-        "notification_emails": row["notification_emails"] or [],
-        "notify_on_success": row["notify_on_success"],
+        "enable_email_notifications": bool(row["enable_email_notifications"]),
+        "notification_emails": _json(row["notification_emails"]) or [],
+        "notify_on_success": bool(row["notify_on_success"]),
         "alert_after": row["alert_after"],
-        "created_by": _text(row["created_by_id"]),
-        "is_active": row["is_active"],
+        "created_by": _id(row["created_by_id"]),
+        "is_active": bool(row["is_active"]),
         "paused_reason": row["paused_reason"] or None,
         "created_at": utc_text(row["created_at"]),
         "updated_at": utc_text(row["updated_at"]),
@@ -157,8 +185,8 @@ def _job(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _execution(row: Mapping[str, Any]) -> dict[str, Any]:
     shown = {
-        "id": str(row["id"]),
-        "job_id": str(row["job_id"]),
+        "id": _id(row["id"]),
+        "job_id": _id(row["job_id"]),
         "status": row["status"],
         "trigger_type": row["trigger_type"],
         "scheduled_for": utc_text(row["scheduled_for"]),
@@ -174,7 +202,7 @@ def _execution(row: Mapping[str, Any]) -> dict[str, Any]:
         "attempt": row["attempt"],
         "missed_count": row["missed_count"],
         "missed_last_at": utc_text(row["missed_last_at"]),
-        "triggered_by": _text(row["triggered_by_id"]),
+        "triggered_by": _id(row["triggered_by_id"]),
         "github_run_url": row.get("github_run__html_url") or None,
     }
     if "job__name" in row:
@@ -187,13 +215,25 @@ def _in_zone(moment: datetime | None, zone_name: str) -> str | None:
     """With the schedule's own offset: `2025-12-23T02:00:00+09:00`."""
     if moment is None:
         return None
+    return as_utc(moment).astimezone(_zone(zone_name, settings.SCHEDULER_TIMEZONE)).isoformat()
+
+
+@lru_cache(maxsize=256)
+def _zone(name: str, default: str) -> ZoneInfo:
     try:
-        zone = load_zone(zone_name or settings.SCHEDULER_TIMEZONE)
+        return load_zone(name or default)
     except ZoneError:
         # Changed behind the services' back; reconciliation will switch this job off.
-        zone = load_zone(settings.SCHEDULER_TIMEZONE)
-    return moment.astimezone(zone).isoformat()
+        return load_zone(default)
 
 
-def _text(value: Any) -> str | None:
+def _id(value: UUID | str | None) -> str | None:
+    """Of an instance or of a driver, which may give 32 digits."""
+    if isinstance(value, str) and len(value) == 32:
+        return f"{value[:8]}-{value[8:12]}-{value[12:16]}-{value[16:20]}-{value[20:]}"
     return None if value is None else str(value)
+
+
+def _json(value: Any) -> Any:
+    """Of an instance, or of a driver, which gives the text."""
+    return _decode(value.lstrip())[0] if isinstance(value, str) else value

@@ -129,7 +129,7 @@ class CronToolsViewSet(ContractViewSet):
     @action(detail=False, methods=["post"], url_path="test-run")
     def test_run(self, request: Request) -> Response:
         """One real call to the target, now; nothing is stored."""
-        result = try_target(self.body)
+        result = try_target(self.body, now=self.now)
         return self.answer(
             ok=result.ok, type=result.kind.value, status_code=result.status_code, message=result.message
         )

@@ -88,7 +88,7 @@ def claim_offered(
     Two senders that are told of one row race for the conditional update, and one of them gets it.
     `send_by` as for `claim`.
     """
-    rows = JobExecution.objects.sendable(now).filter(pk__in=ids)
+    rows = JobExecution.objects.offered().filter(pk__in=ids)
     return _claim(rows, now=now, holder=holder, limit=len(ids), config=config, send_by=send_by)
 
 
@@ -147,7 +147,11 @@ def _read_one(rows: QuerySet[JobExecution], pk: uuid.UUID, now: datetime) -> Job
     try:
         return rows.get(pk=pk)
     except (ValueError, TypeError) as error:
-        logger.warning("claim: run ended, its job cannot be read execution=%s error=%s", pk, error)
+        job_id = JobExecution.objects.values_list("job_id", flat=True).get(pk=pk)
+        logger.warning(
+            "claim: run ended, its job cannot be read execution=%s job=%s error=%s", pk, job_id, error
+        )
+    metrics.ENDED.labels(Status.FAILED.value).inc()
     JobExecution.objects.filter(pk=pk).update(
         status=Status.FAILED,
         reason=Reason.INTERNAL.value,
@@ -263,7 +267,19 @@ def to_delivery(
     send_by: float | None = None,
 ) -> Delivery:
     """Everything that one attempt of `row` needs. Raises SecretUnreadable."""
-    overrides = _overrides(row)
+    return delivery_of(row, _overrides(row), token=token, config=config, book=book, send_by=send_by)
+
+
+def delivery_of(
+    row: JobExecution,
+    overrides: Mapping[str, Any],
+    *,
+    token: uuid.UUID,
+    config: EngineConfig,
+    book: TokenBook,
+    send_by: float | None = None,
+) -> Delivery:
+    """As `to_delivery`, of a row that may be stored nowhere: a test run is called as a run is."""
     job, called = row.job, _called(row, overrides)
     metadata: Mapping[str, Any] = overrides.get("metadata", job.metadata or {})
     is_github = called.execution_type == ExecutionType.GITHUB_ACTIONS
@@ -271,6 +287,7 @@ def to_delivery(
         execution_id=row.pk,
         claim_token=token,
         kind=TargetKind.GITHUB_ACTIONS if is_github else TargetKind.WEBHOOK,
+        job_id=row.job_id,
         attempt=row.attempt,
         timeout_s=float(job.timeout_seconds or config.timeout_s),
         send_by=send_by,
@@ -304,8 +321,7 @@ def _github_target(
         token=asks.token,
         app=asks.app,
         is_followed=job.follow_run,
-        # Another workflow, of this run only, need not have that input.
-        correlation_input=job.github_correlation_input if called.target == job.target else "",
+        correlation_input=job.id_input_of(called.target),
     )
 
 

@@ -37,6 +37,7 @@ from jobs.engine.rescue import miss_stale_queue
 from jobs.engine.send import Sender, SenderConfig
 from jobs.engine.tally import reopen
 from jobs.engine.ticker import Ticker
+from jobs.models import JobExecution
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ def hand_over(claimed: Claim, *, sender: Sender, recorder: Recorder) -> None:
     for result in claimed.refused:
         recorder.put(result)
     if claimed.deliveries:
-        metrics.SENT.inc(len(claimed.deliveries))
+        metrics.note_sent(claimed.deliveries)
         sender.submit(claimed.deliveries)
 
 
@@ -220,10 +221,10 @@ class Engine:
 
     def _plan(self, term: Term) -> None:
         for planned in plan_due(now=self._now(), term=term, config=self._config, backoff=self._backoff):
-            metrics.DUE.inc(planned.due)
+            metrics.DUE.inc(planned.slots)
             metrics.BROKEN.inc(planned.broken)
             logger.info(
-                "planned due=%d queued=%d missed=%d broken=%d",
+                "planned jobs=%d queued=%d missed=%d broken=%d",
                 planned.due, planned.queued, planned.missed, planned.broken,
             )  # fmt: skip
             # The first request leaves before the last job is planned.
@@ -254,6 +255,9 @@ class Engine:
 
     def _dispatch_all(self, term: Term, until: float) -> None:
         """Send all that is queued, waiting for room, until this tick's time is up."""
+        if self._offer is None and not JobExecution.objects.sendable(self._now()).exists():
+            # As in most seconds: no transaction for nothing.
+            return
         while self._dispatch(term) and time.monotonic() < until:
             if self._offer is None and not self.sender.free:
                 self._freed.clear()

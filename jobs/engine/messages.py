@@ -47,9 +47,10 @@ class Reason(StrEnum):
     OVERLAP = "overlap"
     PAUSED = "paused"
     EXPIRED = "expired"
-    # The workflow's run ended otherwise than well; no run of this dispatch has appeared.
+    # The workflow's run ended otherwise than well; GitHub started none; whether it did is not known.
     CONCLUSION = "conclusion"
     NOT_STARTED = "not_started"
+    UNCERTAIN = "uncertain"
     INTERNAL = "internal"
 
 
@@ -84,10 +85,14 @@ class GitHubTarget:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GitHubRunRef:
-    """The run that a dispatch started, as far as GitHub has told: without an id it has to be looked for."""
+    """The run that a dispatch started, as far as GitHub has told: without an id it has to be looked for.
+
+    `naming_key` says whose run-name should show our id; "" where no id was sent.
+    """
 
     run_id: int | None = None
     html_url: str = ""
+    naming_key: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +102,8 @@ class Delivery:
     execution_id: UUID
     claim_token: UUID
     kind: TargetKind
+    # For the log; None where there is no such job yet: a test run.
+    job_id: UUID | None = None
     attempt: int = 1
     # Total seconds for the attempt: DNS, connect, TLS, request and response together.
     timeout_s: float = 30.0

@@ -12,11 +12,13 @@ from collections import Counter as Tally
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, Final
+from uuid import UUID
 
 from django.db import transaction
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from jobs.choices import Status, TriggerType
+from jobs.engine.messages import Delivery
 from jobs.models import JobExecution
 
 logger = logging.getLogger("jobs.runs")
@@ -66,8 +68,36 @@ def note_lags(runs: Iterable[JobExecution]) -> None:
             LAG.observe((run.started_at - run.scheduled_for).total_seconds())
 
 
+def note_sent(deliveries: Sequence[Delivery]) -> None:
+    """Count these attempts, which go to the sender now."""
+    SENT.inc(len(deliveries))
+    if logger.isEnabledFor(logging.DEBUG):
+        for one in deliveries:
+            logger.debug("run sent execution=%s job=%s attempt=%d", one.execution_id, one.job_id, one.attempt)
+
+
+def note_retried(runs: Sequence[JobExecution], reasons: Sequence[str]) -> None:
+    """Log attempts that failed and are made again, once their transaction stands."""
+    lines = [(run.pk, run.job_id, run.attempt, reason) for run, reason in zip(runs, reasons, strict=True)]
+    _log_on_commit("run is tried again execution=%s job=%s attempt=%d reason=%s", lines)
+
+
+def note_released(rows: Iterable[tuple[UUID, UUID]]) -> None:
+    """Log runs (id, job) that were claimed and not sent, once their transaction stands."""
+    _log_on_commit("run was not sent, it is queued again execution=%s job=%s", list(rows))
+
+
+def _log_on_commit(message: str, lines: Sequence[tuple[Any, ...]]) -> None:
+    def say() -> None:
+        for line in lines:
+            logger.info(message, *line)
+
+    if lines:
+        transaction.on_commit(say)
+
+
 def note_ended(runs: Sequence[JobExecution]) -> None:
-    """Count these runs, and log those that failed or were missed, once their transaction stands."""
+    """Count these runs and log each, once their transaction stands."""
     if runs:
         transaction.on_commit(partial(_note_ended, runs))
 
@@ -78,9 +108,7 @@ def _note_ended(runs: Sequence[JobExecution]) -> None:
     for run in runs:
         if run.duration_seconds is not None:
             RUN.observe(run.duration_seconds)
-        level = logging.DEBUG if run.status == Status.SUCCESS else logging.INFO
-        if logger.isEnabledFor(level):
-            logger.log(level, _LINE, *_line(run))
+        logger.info(_LINE, *_line(run))
 
 
 _LINE: Final = "run ended execution=%s job=%s status=%s reason=%s response=%s attempt=%d slot=%s"

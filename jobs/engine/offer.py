@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 # Seconds after which a row that nobody claimed is offered again: below the grace, and longer than
 # a healthy queue takes.
 REOFFER_S = 10.0
+# And for one that has waited so long: its queue has no worker, and a message for each look would fill it.
+PATIENT_AFTER_S = 60.0
+PATIENT_REOFFER_S = 300.0
 BATCH = 500
 # Small enough that several workers share a burst.
 IDS_PER_MESSAGE = 100
@@ -97,7 +100,8 @@ class Offers:
 @retry_conflicts
 def take(*, now: datetime, term: Term, limit: int = BATCH) -> Mapping[str, list[UUID]]:
     """Mark up to `limit` rows as offered, by the queue that they are for ("": the default one)."""
-    waiting = Q(offered_at__isnull=True) | Q(offered_at__lt=now - timedelta(seconds=REOFFER_S))
+    waiting = Q(offered_at__isnull=True) | _unclaimed(now, REOFFER_S, waited_at_most_s=PATIENT_AFTER_S)
+    waiting |= _unclaimed(now, PATIENT_REOFFER_S)
     queues: dict[str, list[UUID]] = defaultdict(list)
     with transaction.atomic():
         prove(term)
@@ -112,6 +116,14 @@ def take(*, now: datetime, term: Term, limit: int = BATCH) -> Mapping[str, list[
             for pk, queue in rows.values_list("pk", "job__pic_team__send_queue"):
                 queues[queue or ""].append(pk)
     return queues
+
+
+def _unclaimed(now: datetime, reoffer_s: float, *, waited_at_most_s: float | None = None) -> Q:
+    """Runs that were last offered so long ago, and that nobody has claimed since."""
+    unclaimed = Q(offered_at__lt=now - timedelta(seconds=reoffer_s))
+    if waited_at_most_s is None:
+        return unclaimed
+    return unclaimed & Q(available_at__gt=now - timedelta(seconds=waited_at_most_s))
 
 
 def _take_back(ids: Sequence[UUID]) -> None:

@@ -72,9 +72,10 @@ class RowFault(Exception):
 
 @dataclass(kw_only=True, slots=True)
 class Planned:
-    """What one batch came to, in counts."""
+    """What one batch came to, in counts: `due` jobs, whose `slots` came due since they were planned."""
 
     due: int = 0
+    slots: int = 0
     queued: int = 0
     missed: int = 0
     broken: int = 0
@@ -99,6 +100,9 @@ def plan_due(
     """
     backoff = Backoff() if backoff is None else backoff
     waiting = backoff.held(now)
+    # So it is in most seconds: one look, and no transaction, which would keep SQLite's other writers out.
+    if not Job.objects.due(now).exclude(pk__in=waiting).exists():
+        return
     size = min(FIRST_BATCH, batch)
     while True:
         try:
@@ -227,6 +231,7 @@ def plan_batch(
     _say_passed_over([(one.job.pk, one.fault) for one in decisions if one.fault and not one.broken])
     return Planned(
         due=len(jobs),
+        slots=sum(row.missed_count or 1 for row in inserted),
         queued=len(inserted) - len(missed),
         missed=len(missed),
         broken=sum(bool(decision.broken) for decision in decisions),

@@ -24,15 +24,16 @@ from uuid import UUID
 
 from django.db import transaction
 
-from cronsched.core.db import locked, retry_conflicts, update_each
+from cronsched.core.db import insert_each, locked, retry_conflicts, update_each
 from cronsched.core.text import strip_unstorable
-from jobs.choices import IN_FLIGHT, Status
+from jobs.choices import IN_FLIGHT, ExecutionType, Status
 from jobs.engine import retries
 from jobs.engine.follow import begin
 from jobs.engine.messages import DeliveryResult, Outcome, Reason
+from jobs.engine.metrics import note_released, note_retried
 from jobs.engine.tally import reopen
 from jobs.engine.tell import tell_finished
-from jobs.models import Job, JobExecution
+from jobs.models import Job, JobExecution, RunAttempt
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,7 @@ _COLUMNS = (
 )  # fmt: skip
 _RETRY_COLUMNS: Final = (
     "status", "reason", "response_status", "error_message", "output", "attempt", "available_at",
-    "claim_token", "claimed_by", "deadline_at",
+    "claim_token", "claimed_by", "deadline_at", "offered_at",
 )  # fmt: skip
 
 
@@ -73,6 +74,8 @@ def record(results: Sequence[DeliveryResult], *, now: datetime) -> Recorded:
         ended = [result for result in mine if result.outcome is not Outcome.NOT_SENT]
         _release(unsent)
         again, taken, last = _split(ended)
+        dispatched = [run.pk for run, _ in again if run.execution_type == ExecutionType.GITHUB_ACTIONS]
+        begin.let_go([*dispatched, *(result.execution_id for result in unsent)])
         _queue_again(again, now=now)
         begin.follow(taken, now=now)
         runs = _finish(last)
@@ -124,8 +127,10 @@ def _as_ended(result: DeliveryResult) -> DeliveryResult:
 def _release(results: Sequence[DeliveryResult]) -> None:
     """Nothing left this process for these: whoever leads next sends them."""
     if results:
-        JobExecution.objects.filter(pk__in=[result.execution_id for result in results]).update(
-            status=Status.QUEUED, claim_token=None, claimed_by="", deadline_at=None
+        released = JobExecution.objects.filter(pk__in=[result.execution_id for result in results])
+        note_released(released.values_list("pk", "job_id"))
+        released.update(
+            status=Status.QUEUED, claim_token=None, claimed_by="", deadline_at=None, offered_at=None
         )
 
 
@@ -156,6 +161,7 @@ def _split(results: Sequence[DeliveryResult]) -> tuple[_Ended, _Ended, _Ended]:
 
 
 def _queue_again(again: _Ended, *, now: datetime) -> None:
+    insert_each([_as_attempt(run, result) for run, result in again])
     rows = []
     for run, result in again:
         at = now + timedelta(seconds=retries.wait_s(result))
@@ -177,10 +183,26 @@ def _queue_again(again: _Ended, *, now: datetime) -> None:
                 result.claim_token if is_supposed else None,
                 "",
                 None,
+                None,
                 run.pk,
             )
         )
     update_each(JobExecution, _RETRY_COLUMNS, ("id",), rows)
+    note_retried([run for run, _ in again], [result.reason.value for _, result in again])
+
+
+def _as_attempt(run: JobExecution, result: DeliveryResult) -> RunAttempt:
+    """What is kept of an attempt that is not the run's last."""
+    return RunAttempt(
+        execution=run,
+        number=result.attempt,
+        allowed=1 + run.job.max_retries,
+        started_at=result.started_at,
+        ended_at=result.completed_at,
+        response_status=result.response_status,
+        reason=result.reason.value,
+        error_message=strip_unstorable(result.error_message),
+    )
 
 
 def _finish(ended: _Ended) -> list[JobExecution]:

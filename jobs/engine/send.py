@@ -352,7 +352,7 @@ class Sender:
             self._on_result(result)
         except Exception:
             # The result is lost to the caller; RESCUE finds its row by the deadline.
-            logger.exception("on_result failed execution_id=%s", result.execution_id)
+            logger.exception("on_result failed execution=%s", result.execution_id)
 
 
 def send_now(
@@ -407,4 +407,9 @@ def _log_unexpected(error: Exception, delivery: Delivery) -> None:
     token = delivery.github.token if delivery.github else ""
     secrets = [secret for secret in (*delivery.signing_secrets, token) if secret]
     trace = "".join(traceback.format_exception(error))
-    logger.error("delivery failed execution_id=%s\n%s", delivery.execution_id, redact(trace, secrets))
+    logger.error(
+        "delivery failed execution=%s job=%s\n%s",
+        delivery.execution_id,
+        delivery.job_id,
+        redact(trace, secrets),
+    )

@@ -23,7 +23,7 @@ from cronsched.core.signals import tell
 from jobs.audit import record_jobs
 from jobs.engine.metrics import note_ended
 from jobs.models import Job, JobExecution, UntoldRun
-from jobs.signals import JobChange, job_batch_changed, job_changed, jobs_uploaded, runs_finished
+from jobs.signals import JobChange, job_batch_changed, job_changed, jobs_edited, jobs_uploaded, runs_finished
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +82,13 @@ def tell_uploaded(
     """Tell once of a whole upload."""
     counts = {"created": created, "updated": updated, "failed": failed}
     tell(jobs_uploaded, what=f"jobs_uploaded {counts}", sender=Job, **counts, by=by, now=now, via=via)
+
+
+@retry_conflicts
+def tell_edited(*, count: int, action: str, now: datetime, by: User | None, via: str) -> None:
+    """Tell once of one change to many jobs."""
+    what = f"jobs_edited count={count} action={action}"
+    tell(jobs_edited, what=what, sender=Job, count=count, action=action, by=by, now=now, via=via)
 
 
 def sweep_untold(*, now: datetime, limit: int = 500) -> int:

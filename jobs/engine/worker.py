@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 # How long one look for room lasts.
 ROOM_S = 1.0
+# A call may take an hour at most: where all places are taken for longer, a thread hangs.
+STUCK_S = 3900.0
 
 
 class SenderDied(Exception):
@@ -76,12 +78,15 @@ class Worker:
         return claimed
 
     def _wait_for_room(self) -> int:
+        give_up_at = self._steady() + STUCK_S
         while True:
             if not (self.sender.is_alive() and self.recorder.is_alive()):
                 raise SenderDied("the sender or the recorder has died")
             self._freed.clear()
             if free := self.sender.free:
                 return free
+            if self._steady() > give_up_at:
+                raise SenderDied(f"no call has come to its end for {STUCK_S:.0f} s")
             self._freed.wait(ROOM_S)
 
     def _send(self, ids: Sequence[UUID]) -> int:

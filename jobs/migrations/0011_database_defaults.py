@@ -5,7 +5,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('jobs', '0009_managed_by'),
+        ('jobs', '0010_run_naming'),
     ]
 
     operations = [

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from jobs.models.execution import JobExecution, UntoldRun
-from jobs.models.github import GitHubRun, GitHubToken
+from jobs.models.execution import JobExecution, RunAttempt, UntoldRun
+from jobs.models.github import GitHubRun, GitHubToken, RunNaming
 from jobs.models.job import Job
 from jobs.models.lease import ChoreState, SchedulerLease, SchedulerStandby
 from jobs.models.tally import RunTally, TallyMark
@@ -14,6 +14,8 @@ __all__ = [
     "Job",
     "JobExecution",
     "JobUpload",
+    "RunAttempt",
+    "RunNaming",
     "RunTally",
     "SchedulerLease",
     "SchedulerStandby",

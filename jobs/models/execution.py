@@ -100,6 +100,30 @@ class JobExecution(models.Model):
         return f"{self.job_id} {self.scheduled_for or self.started_at:%Y-%m-%d %H:%M} {self.status}"
 
 
+class RunAttempt(models.Model):
+    """An attempt after which its run was queued again; the last one is the run itself. Written by RECORD.
+
+    No constraint makes a number unique: nothing that is kept for people may stop a batch of results.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    execution = models.ForeignKey(JobExecution, on_delete=models.CASCADE, related_name="earlier_attempts")
+    number = models.PositiveSmallIntegerField()
+    # How many the job allowed its runs then.
+    allowed = models.PositiveSmallIntegerField()
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField()
+    response_status = models.PositiveSmallIntegerField(null=True)
+    reason = KeyField(max_length=20, blank=True, default="")
+    error_message = models.TextField(blank=True, default="")
+
+    class Meta:
+        ordering = ("number", "id")
+
+    def __str__(self) -> str:
+        return f"{self.execution_id} {self.number}/{self.allowed}"
+
+
 class UntoldRun(models.Model):
     """A finished run whose handlers failed in RECORD: swept up later, then this row goes."""
 

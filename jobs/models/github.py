@@ -48,12 +48,17 @@ class GitHubRun(models.Model):
     recorded_attempt = models.PositiveIntegerField(default=0)
 
     state = KeyField(_("state"), max_length=10, choices=FollowState.choices)
+    # When the dispatch was answered, or its answer given up: a run may have been started until then.
     dispatched_at = models.DateTimeField(_("dispatched"))
     # Null once it is done.
     next_look_at = models.DateTimeField(_("next look"), null=True)
     deadline_at = models.DateTimeField(_("given up at"))
     # What went wrong in the dispatch, or in the last look.
     last_error = models.TextField(_("last error"), blank=True, default="")
+    # Whose run-name it is that should show our id (RunNaming.key); "" where no id is known to have been sent.
+    naming_key = KeyField(max_length=64, blank=True, default="", db_default="")
+    # Whether the run's name shows it; null until a name was seen.
+    shows_id = models.BooleanField(null=True)
 
     objects: ClassVar[Manager[Any]] = GitHubRunQuerySet.as_manager()
 
@@ -70,6 +75,25 @@ class GitHubRun(models.Model):
 
     def __str__(self) -> str:
         return f"{self.owner}/{self.repo} {self.run_id or self.get_state_display()}"
+
+
+class RunNaming(models.Model):
+    """Whether runs of one workflow, of one branch and with the id in one input, show that id in their name.
+
+    As the newest run did that was seen. Only where they do, a run that is not there was not started.
+    """
+
+    # jobs.engine.transports.github.naming_key
+    key = KeyField(max_length=64, primary_key=True)
+    shows_id = models.BooleanField()
+    # The dispatch of the run that it was seen on.
+    dispatched_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("key",)
+
+    def __str__(self) -> str:
+        return str(self.key)
 
 
 class GitHubToken(models.Model):

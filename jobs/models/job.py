@@ -121,6 +121,7 @@ class Job(models.Model):
             models.Index(fields=["-created_at", "id"], name="job_newest"),
             # End-date maintenance: active jobs whose day has gone by.
             models.Index(fields=["is_active", "end_date"], name="job_active_until"),
+            models.Index(fields=["is_active", "consecutive_failures"], name="job_failing"),
             models.Index(fields=["last_execution_at"], name="job_last_execution"),
             models.Index(fields=["updated_at"], name="job_updated"),
         )
@@ -163,6 +164,13 @@ class Job(models.Model):
             owner = self.github_owner or settings.GITHUB_DEFAULT_OWNER
             return f"{owner}/{self.github_repo}/actions/workflows/{self.github_workflow_name}"
         return self.target_url
+
+    def id_input_of(self, target: str) -> str:
+        """The input that gets the execution's id in a run that calls `target`; "" for none.
+
+        Another workflow, of one run only, need not have it.
+        """
+        return self.github_correlation_input if target == self.target else ""
 
     @property
     def follow_minutes(self) -> int:

@@ -1,49 +1,49 @@
 """What matters now, for the home page: in flight, in trouble, ending. Nothing is written here.
 
-No statement reads more than a bounded part of the history, however long it is.
+No statement reads more than a bounded part of the history, however long it is. What is counted are entries of
+the history, as its list shows them; an entry of what was missed may stand for several due times.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from heapq import merge
 from typing import Any, Final
 from uuid import UUID
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Case, Count, F, Max, Q, QuerySet, Value, When
 from django.db.models.functions import Left
 
 from cronsched.core.clock import scheduler_date
-from jobs.choices import IN_FLIGHT, Status
+from jobs.choices import IN_FLIGHT, TROUBLE, Status
 from jobs.models import Job, JobExecution
+from jobs.querysets import between
 
 TROUBLED_FOR: Final = timedelta(hours=24)
 ENDING_WITHIN: Final = timedelta(days=30)
 # So many failures in a row are no accident.
 REPEATEDLY: Final = 3
-# Of each of failed and missed, the newest that are looked through for the jobs they are of.
-LOOKED_THROUGH: Final = 250
 REASON_MAX: Final = 300
-COUNT_MAX: Final = 1_000
+# As far as a list counts.
+COUNT_MAX: Final = 10_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trouble:
-    """A job that failed or was missed: its last such run, and how many were looked at."""
+    """A job that failed or was missed: its last such entry, and how many there are (`times`).
+
+    `slots` is how many due times the last one stands for; `is_over`: it has succeeded since.
+    """
 
     job: Job
     run_id: UUID
     status: str
     at: datetime
     reason: str
+    slots: int
     times: int
-
-    @property
-    def is_over(self) -> bool:
-        """It has succeeded since."""
-        return bool(self.job.last_status == Status.SUCCESS)
+    is_over: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,18 +67,24 @@ def in_flight(*, limit: int) -> tuple[int, list[JobExecution]]:
 
 
 def troubles(*, since: datetime, limit: int) -> list[Trouble]:
-    """The jobs that failed or were missed since then, the latest first, those not over before the others."""
-    newest = merge(
-        *(_newest(status, since) for status in (Status.FAILED, Status.MISSED)), key=_newness, reverse=True
-    )
-    rows: dict[UUID, list[Any]] = {}
-    for row in newest:
-        rows.setdefault(row["job_id"], []).append(row)
-    jobs = _jobs(rows)
-    found = [_trouble(jobs[job_id], of_job) for job_id, of_job in rows.items() if job_id in jobs]
-    # Stable: within each of the two, the latest stays first.
-    found.sort(key=lambda trouble: trouble.is_over)
-    return _with_reasons(found[:limit])
+    """The jobs that failed or were missed since then, those not over before the others, the latest first."""
+    groups = {row["job_id"]: row for row in _by_job(since)[:limit]}
+    last = _last_entries(groups.values())
+    return [
+        Trouble(
+            job=entry.job,
+            run_id=entry.pk,
+            status=entry.status,
+            at=entry.started_at,
+            reason=entry.reason_text,
+            slots=max(1, entry.missed_count),
+            times=group["times"],
+            is_over=group["is_over"],
+        )
+        for job_id, group in groups.items()
+        # None where it was deleted between the two readings.
+        if (entry := last.get(job_id)) is not None
+    ]
 
 
 def ending_soon(*, now: datetime, limit: int) -> list[Job]:
@@ -129,30 +135,27 @@ def _listed(jobs: QuerySet[Job]) -> QuerySet[Job]:
     return jobs.select_related("pic_team").defer("signing_secret", "previous_signing_secret", "metadata")
 
 
-def _newest(status: str, since: datetime) -> Iterable[dict[str, Any]]:
-    """One status at a time: then an index gives the newest without sorting."""
-    runs = JobExecution.objects.filter(status=status, started_at__gte=since).order_by("-started_at", "-id")
-    return list(runs.values("pk", "job_id", "status", "started_at", "missed_count")[:LOOKED_THROUGH])
-
-
-def _newness(row: dict[str, Any]) -> tuple[datetime, UUID]:
-    return row["started_at"], row["pk"]
-
-
-def _jobs(ids: Iterable[UUID]) -> dict[UUID, Job]:
-    return {job.pk: job for job in _listed(Job.objects.filter(pk__in=list(ids)))}
-
-
-def _trouble(job: Job, rows: Sequence[dict[str, Any]]) -> Trouble:
-    last = rows[0]
-    times = sum(max(1, row["missed_count"]) for row in rows)
-    return Trouble(
-        job=job, run_id=last["pk"], status=last["status"], at=last["started_at"], reason="", times=times
+def _by_job(since: datetime) -> Any:
+    """Along the index by job, which holds all that is asked: however many failed, no row is read."""
+    runs = JobExecution.objects.filter(
+        between("started_at", since, None), job_id__in=Job.objects.values("pk")
+    )
+    has_succeeded = Q(job__last_status=Status.SUCCESS, job__last_execution_at__gt=F("at"))
+    return (
+        runs.in_status(TROUBLE)
+        .order_by()
+        .values("job_id")
+        .annotate(times=Count("pk"), at=Max("started_at"))
+        .annotate(is_over=Case(When(has_succeeded, then=Value(True)), default=Value(False)))
+        .order_by("is_over", "-at", "job_id")
     )
 
 
-def _with_reasons(found: list[Trouble]) -> list[Trouble]:
-    """The reasons, read for those that are shown alone."""
-    rows = JobExecution.objects.filter(pk__in=[trouble.run_id for trouble in found])
-    reasons = dict(rows.values_list("pk", Left("error_message", REASON_MAX)))
-    return [replace(trouble, reason=reasons.get(trouble.run_id, "")) for trouble in found]
+def _last_entries(groups: Iterable[dict[str, Any]]) -> dict[UUID, Any]:
+    """Of each of these jobs the entry that was its last, read for those that are shown alone."""
+    wanted = Q(pk__in=[])
+    for group in groups:
+        wanted |= Q(job_id=group["job_id"], started_at=group["at"])
+    rows = JobExecution.objects.filter(wanted).in_status(TROUBLE).order_by("id")
+    rows = rows.annotate(reason_text=Left("error_message", REASON_MAX)).select_related("job__pic_team")
+    return {row.job_id: row for row in rows.defer("output", "overrides", "error_message")}

@@ -16,6 +16,7 @@ from django.conf import settings
 from cronsched.core import clock
 from cronsched.core.http.client import AddressPolicy, HttpClient, HttpRequest, HttpResult
 from jobs.engine.github_tokens import Credential
+from jobs.engine.messages import GitHubApp
 from jobs.engine.send import USER_AGENT
 from jobs.engine.transports import github, github_app
 from jobs.engine.transports.base import Verdict
@@ -32,12 +33,13 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asker:
-    """Calls with one token. `permissions` are an App's, as GitHub told them with its token."""
+    """Calls with one token. `permissions` are the `app`'s, as GitHub told them with its token."""
 
     client: HttpClient
     token: str
     timeout_s: float
     permissions: Mapping[str, str] | None = None
+    app: GitHubApp | None = None
 
     async def get(self, path: str, *, accept: str = "") -> HttpResult:
         return await self._send("GET", path, accept=accept)
@@ -51,7 +53,7 @@ class Asker:
             headers["Accept"] = accept
         if body:
             headers["Content-Type"] = "application/json"
-        return await self.client.send(
+        answer = await self.client.send(
             HttpRequest(
                 method=method,
                 url=f"{settings.GITHUB_API_URL}/{path}",
@@ -62,6 +64,9 @@ class Asker:
                 max_body_bytes=MAX_BYTES,
             )
         )
+        if answer.status == 401 and self.app is not None:
+            github_app.forget(self.app, api_url=settings.GITHUB_API_URL)
+        return answer
 
 
 def ask(credential: Credential, work: Callable[[Asker], Awaitable[T]], *, timeout_s: float) -> T:
@@ -88,7 +93,15 @@ async def _asker(client: HttpClient, credential: Credential, timeout_s: float) -
         send=client.send,
         now=clock.now(),
         user_agent=USER_AGENT,
+        # Somebody looks at the answer, and may have mended what was wrong.
+        is_anew=True,
     )
     if isinstance(got, Verdict):
         raise Unavailable(got.error_message)
-    return Asker(client=client, token=got.token, timeout_s=timeout_s, permissions=dict(got.permissions))
+    return Asker(
+        client=client,
+        token=got.token,
+        timeout_s=timeout_s,
+        permissions=dict(got.permissions),
+        app=credential.app,
+    )

@@ -79,7 +79,7 @@ def _any_repository(owner: str) -> str:
 
 
 async def _try(asker: Asker, owner: str, repo: str) -> Check:
-    first = await asker.get("rate_limit")
+    first = await _greet(asker)
     if fault := fault_of(first):
         return Check(lines=(CheckLine(what="GitHub takes the token", ok=False, text=fault),))
     expires_at = expiry_of(first)
@@ -95,6 +95,15 @@ async def _try(asker: Asker, owner: str, repo: str) -> Check:
         lines.append(_line(what, await asker.get(f"{path}{rest}"), first, is_there=rest != _NEEDED[2][1]))
     lines.append(await _may_dispatch(asker, path, first))
     return Check(lines=tuple(lines), expires_at=expires_at)
+
+
+async def _greet(asker: Asker) -> HttpResult:
+    """What costs nothing of the rate limit; an Enterprise Server without limits answers 404 to it."""
+    answer = await asker.get("rate_limit")
+    if answer.error is None and answer.status == 404:
+        is_app = asker.permissions is not None
+        return await asker.get("installation/repositories?per_page=1" if is_app else "user")
+    return answer
 
 
 async def _may_dispatch(asker: Asker, path: str, first: HttpResult) -> CheckLine:
@@ -153,7 +162,7 @@ def look_for_expiry(*, now: datetime) -> list[Expiring]:
     found = []
     for key, name, credential in _credentials():
         try:
-            answer = ask(credential, lambda asker: asker.get("rate_limit"), timeout_s=CHECK_S)
+            answer = ask(credential, _greet, timeout_s=CHECK_S)
         except Unavailable:
             continue
         if fault_of(answer):

@@ -49,7 +49,9 @@ def take_event(event: Mapping[str, Any], *, now: datetime) -> int:
 @retry_conflicts
 def _note(seen: RunSeen, *, owner: str, repo: str, now: datetime) -> int:
     ids = [UUID(found) for found in _ID.findall(seen.title.lower())]
-    ours = Q(run_id=seen.run_id) | Q(run_id__isnull=True, execution_id__in=ids, state=FollowState.FINDING)
+    # One that was given up has not been found either: what has become of it is known from now on.
+    looked_for = Q(run_id__isnull=True, execution_id__in=ids)
+    ours = Q(run_id=seen.run_id) | looked_for
     with transaction.atomic():
         rows = list(locked(GitHubRun.objects.filter(ours, owner=owner, repo=repo).select_related(None)))
         for row in rows:
@@ -77,5 +79,7 @@ def _bring_forward(row: GitHubRun, seen: RunSeen, *, now: datetime) -> None:
         row.state = FollowState.FOLLOWING
     row.run_id, row.html_url = seen.run_id, seen.html_url or row.html_url
     row.run_attempt, row.run_status, row.conclusion = seen.attempt, seen.status, seen.conclusion
+    if seen.title:
+        row.shows_id = str(row.pk) in seen.title
     row.next_look_at = now
     row.save()

@@ -29,7 +29,7 @@ from jobs.services.validation import clean_job, duplicate_name, refuse_other_tea
 @retry_conflicts
 def create_job(*, data: Mapping[str, Any], by: User | None, now: datetime, via: str = "api") -> Job:
     """A new job of `by`; an admin (or a command, with `by` None) may give it another owner."""
-    clean = clean_job(_without_owner(data, by), instance=None, now=now)
+    clean = clean_job(without_owner(data, by), instance=None, now=now)
     refuse_other_team(clean, by)
     job = make_job(clean, owner_id=by.pk if by is not None else None, now=now)
     with transaction.atomic():
@@ -55,7 +55,7 @@ def update_job(
     """
     with transaction.atomic():
         current = lock_job(job.pk)
-        clean = clean_job(_without_owner(data, by), instance=current, now=now)
+        clean = clean_job(without_owner(data, by), instance=current, now=now)
         refuse_other_team(clean, by)
         if clean:
             edit = edit_job(current, clean, now=now)
@@ -105,7 +105,7 @@ def lock_job(job_id: UUID) -> Job:
     return current
 
 
-def _without_owner(data: Mapping[str, Any], by: User | None) -> Mapping[str, Any]:
+def without_owner(data: Mapping[str, Any], by: User | None) -> Mapping[str, Any]:
     """Only an admin gives jobs away; a command acts for the installation."""
     if by is None or is_admin(by):
         return data

@@ -40,10 +40,43 @@ def run_job_now(
     if run is not None:
         return run
     # After the transaction, or the refusal would undo the pause.
-    note = f"Its end date, {job.end_date}, has gone by."
-    pause_job(job, by=by, now=now, reason=PausedReason.EXPIRED, note=note, via=via)
-    raise InvalidInput(
+    pause_job(job, by=by, now=now, reason=PausedReason.EXPIRED, note=ended_note(job), via=via)
+    raise ended(job)
+
+
+def has_ended(job: Job, *, now: datetime) -> bool:
+    return job.end_date is not None and job.end_date < scheduler_date(now)
+
+
+def ended_note(job: Job) -> str:
+    """Why such a job is paused."""
+    return f"Its end date, {job.end_date}, has gone by."
+
+
+def ended(job: Job) -> InvalidInput:
+    """What a run of such a job is refused with."""
+    return InvalidInput(
         f"This job ended on {job.end_date}; give it a later end_date to run it.", error="Job expired"
+    )
+
+
+def new_run(
+    job: Job, overrides: Mapping[str, Any], *, by: User | None, now: datetime, available_at: datetime
+) -> JobExecution:
+    """A queued run of the locked job, not stored yet. InvalidInput where it could not be sent."""
+    own = clean_run(overrides, stored=target_of(job))
+    refuse_inputs(job, own)
+    effective = job.with_target(own)
+    return JobExecution(
+        job=job,
+        status=Status.QUEUED,
+        trigger_type=TriggerType.MANUAL,
+        execution_type=effective.execution_type,
+        target=effective.target,
+        triggered_by=by,
+        started_at=now,
+        available_at=available_at,
+        overrides=encrypt(json.dumps(own)) if own else "",
     )
 
 
@@ -52,23 +85,10 @@ def _queue(job: Job, *, by: User | None, now: datetime, overrides: Mapping[str, 
     """The queued row; None where the job has ended. The lock keeps an edit or a delete outside."""
     with transaction.atomic():
         current = lock_job(job.pk)
-        if current.end_date is not None and current.end_date < scheduler_date(now):
+        if has_ended(current, now=now):
             job.end_date = current.end_date
             return None
-        own = clean_run(overrides, stored=target_of(current))
-        refuse_inputs(current, own)
-        effective = current.with_target(own)
-        run = JobExecution(
-            job=current,
-            status=Status.QUEUED,
-            trigger_type=TriggerType.MANUAL,
-            execution_type=effective.execution_type,
-            target=effective.target,
-            triggered_by=by,
-            started_at=now,
-            # This host's clock may be ahead of the scheduler's, which would wait for it.
-            available_at=min(now, database_now()),
-            overrides=encrypt(json.dumps(own)) if own else "",
-        )
+        # This host's clock may be ahead of the scheduler's, which would wait for it.
+        run = new_run(current, overrides, by=by, now=now, available_at=min(now, database_now()))
         run.save(force_insert=True)
     return run

@@ -70,12 +70,10 @@ def coming(*, now: datetime, busiest: int = 5, names: int = 3) -> Timeline:
     )
 
 
-def due_at(minute: datetime) -> list[UUID]:
-    """The active jobs that are due at this minute, which has not come yet."""
-    rhythms = _rhythms(Job.objects.scheduled().filter(next_run_at__lte=minute), "pk")
-    return [
-        job_id for rhythm, ids in rhythms.items() if any(_slots(rhythm, minute, minute)) for job_id in ids
-    ]
+def due_between(first: datetime, last: datetime) -> list[UUID]:
+    """The active jobs that are due at one of these minutes, both included, which have not come yet."""
+    rhythms = _rhythms(Job.objects.scheduled().filter(next_run_at__lte=last), "pk")
+    return [job_id for rhythm, ids in rhythms.items() if any(_slots(rhythm, first, last)) for job_id in ids]
 
 
 def _rhythms(jobs: Any, column: str) -> dict[_Rhythm, _Members]:
@@ -94,8 +92,6 @@ def _slots(rhythm: _Rhythm, first: datetime, until: datetime) -> Iterator[dateti
     except (schedule.CronError, schedule.ZoneError):
         return iter(())
     return schedule.minutes_between(cron, zone=zone, first=first, until=clip(until, end_date))
-
-    return str(settings.SCHEDULER_TIMEZONE)
 
 
 def _minute(at: datetime, groups: Sequence[_Members], names: int) -> Minute:

@@ -67,6 +67,10 @@ RULES: Final[Mapping[str, Rule]] = {
 }
 # Compared and stored encrypted (jobs.services.signing), so that it is no rule as the others are.
 SIGNING_RULE: Final = Rule(fields.shape_optional_text, fields.check_signing_secret, "")
+_CALL_RULES: Final[Mapping[str, Rule]] = {
+    **{field: RULES[field] for field in ("timeout_seconds", "github_correlation_input")},
+    "signing_secret": SIGNING_RULE,
+}
 GITHUB_FIELDS: Final = TARGET_FIELDS[1:]
 # A change of any of these is a change of what a dispatch carries.
 _INPUT_FIELDS: Final = frozenset({*TARGET_FIELDS, "metadata", "github_correlation_input"})
@@ -130,20 +134,25 @@ def clean_run(data: Mapping[str, Any], *, stored: Mapping[str, str]) -> dict[str
     Raises InvalidInput with `details` per field.
     """
     faults = Faults()
-    data = split_repository(data, faults)
-    clean: dict[str, Any] = {}
-    for field, rule in RUN_RULES.items():
-        if field in data:
-            try:
-                clean[field] = _tidy(field, rule, data[field])
-            except Refused as refusal:
-                faults.add(field, str(refusal))
+    clean = _tidied(split_repository(data, faults), RUN_RULES, faults)
     if clean.get("target_url") and not any(clean.get(field) for field in GITHUB_FIELDS):
         clean |= dict.fromkeys(GITHUB_FIELDS, "")
     faults.refuse()
     _judge_target({**stored, **clean}, faults)
     faults.refuse()
     return clean
+
+
+def clean_call(data: Mapping[str, Any], *, instance: Job | None, now: datetime) -> dict[str, Any]:
+    """What `data` says of how a job is called, to set on it: its timeout, its secret, its workflow's input.
+
+    Raises InvalidInput with `details` per field.
+    """
+    faults = Faults()
+    clean = _tidied(data, _CALL_RULES, faults)
+    faults.refuse()
+    secret = clean.pop("signing_secret", None)
+    return clean if secret is None else clean | changed_secret(instance, secret, now=now)
 
 
 def duplicate_name(name: str) -> InvalidInput:
@@ -315,9 +324,7 @@ class _Cleaning:
         values = {name: self.clean.get(name, getattr(self.instance, name, "")) for name in _INPUT_FIELDS}
         if _is_github(values):
             inputs = merge_inputs(values["metadata"] or {}, None)
-            if values["github_correlation_input"]:
-                inputs[values["github_correlation_input"]] = str(UUID(int=0))
-            if fault := fields.inputs_fault(inputs):
+            if fault := fields.inputs_fault(_with_id(inputs, values["github_correlation_input"])):
                 self.faults.add("metadata", fault)
 
 
@@ -325,14 +332,32 @@ def refuse_inputs(job: Job, own: Mapping[str, Any]) -> None:
     """Refuse a run of `job` whose inputs, with `own` of this run, GitHub would refuse. InvalidInput."""
     if not _is_github({**target_of(job), **own}):
         return
-    metadata = own.get("metadata", job.metadata) or {}
-    if fault := fields.inputs_fault(merge_inputs(metadata, own.get("inputs"))):
+    inputs = merge_inputs(own.get("metadata", job.metadata) or {}, own.get("inputs"))
+    if fault := fields.inputs_fault(_with_id(inputs, job.id_input_of(job.with_target(own).target))):
         raise InvalidInput(fault, field="inputs" if "inputs" in own else "metadata")
+
+
+def _with_id(inputs: Mapping[str, Any], id_input: str) -> dict[str, Any]:
+    """As they are dispatched: an id counts as much as any other input."""
+    return {**inputs, id_input: str(UUID(int=0))} if id_input else dict(inputs)
 
 
 def target_of(job: Job) -> dict[str, str]:
     """The stored target fields of a job."""
     return {field: getattr(job, field) for field in TARGET_FIELDS}
+
+
+def _tidied(data: Mapping[str, Any], rules: Mapping[str, Rule], faults: Faults) -> dict[str, Any]:
+    """Those fields of the rules that `data` has; what breaks its rule goes to the faults instead."""
+    clean = {}
+    for field, rule in rules.items():
+        if field not in data:
+            continue
+        try:
+            clean[field] = _tidy(field, rule, data[field])
+        except Refused as refusal:
+            faults.add(field, str(refusal))
+    return clean
 
 
 def _tidy(field: str, rule: Rule, given: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, timedelta
 from typing import Any
 
@@ -54,13 +55,68 @@ def test_what_failed_and_was_missed_is_shown_by_job_with_its_last_reason(viewer_
 
     context = viewer_site.open(HOME).context["home"]
 
-    found = [(trouble.job.name, trouble.times, trouble.reason) for trouble, _may_run in context["troubles"]]
-    assert found == [("Late", 4, "too late"), ("Bad", 2, "connection refused")]
+    found = [
+        (trouble.job.name, trouble.times, trouble.slots, trouble.reason)
+        for trouble, _may_run in context["troubles"]
+    ]
+    assert found == [("Late", 1, 4, "too late"), ("Bad", 2, 1, "connection refused")]
     assert (context["day"].failed, context["day"].missed) == (2, 1)
 
 
+def test_one_rule_of_counting_holds_on_the_whole_page_and_is_said_there(viewer_site):
+    late = JobFactory(name="Late")
+    ExecutionFactory(job=late, status="missed", missed_count=40, **ago(hours=2))
+    ExecutionFactory(job=late, status="missed", missed_count=4, **ago(hours=1))
+
+    page = viewer_site.open(HOME)
+
+    (trouble, _may_run), *_ = page.context["home"]["troubles"]
+    assert trouble.times == page.context["home"]["day"].missed == 2
+    text = page.content.decode()
+    assert "× 2" in text
+    assert "4 due times" in text
+    assert "Entries of the list of executions are counted" in text
+
+
+def test_a_job_that_fails_each_minute_hides_no_other_and_is_counted_whole(viewer_site):
+    noisy, quiet = JobFactory(name="Noisy"), JobFactory(name="Quiet")
+    ExecutionFactory(job=quiet, failed=True, **ago(hours=20))
+    template = ExecutionFactory.build(job=noisy, failed=True)
+    runs = [
+        JobExecution(
+            job=noisy,
+            status="failed",
+            trigger_type="scheduled",
+            execution_type=template.execution_type,
+            target=template.target,
+            scheduled_for=NOON - timedelta(minutes=minute),
+            started_at=NOON - timedelta(minutes=minute),
+            available_at=NOON,
+        )
+        for minute in range(1, 1001)
+    ]
+    JobExecution.objects.bulk_create(runs)
+
+    context = viewer_site.open(HOME).context["home"]
+
+    found = [(trouble.job.name, trouble.times) for trouble, _may_run in context["troubles"]]
+    assert found == [("Noisy", 1000), ("Quiet", 1)]
+
+
+def test_a_success_before_the_trouble_does_not_end_it(viewer_site):
+    """What was missed is no run that ended: the job's last result is of before."""
+    late = JobFactory(name="Late", last_status="success", last_execution_at=NOON - timedelta(hours=3))
+    ExecutionFactory(job=late, status="missed", **ago(hours=2))
+
+    page = viewer_site.open(HOME)
+
+    (trouble, _may_run), *_ = page.context["home"]["troubles"]
+    assert not trouble.is_over
+    assert "has succeeded since" not in page.content.decode()
+
+
 def test_what_has_succeeded_since_comes_last(viewer_site):
-    over = JobFactory(name="Over", last_status="success")
+    over = JobFactory(name="Over", last_status="success", last_execution_at=NOON - timedelta(minutes=1))
     ExecutionFactory(job=over, failed=True, **ago(minutes=5))
     ExecutionFactory(job=JobFactory(name="Open", last_status="failed"), failed=True, **ago(hours=5))
 
@@ -136,7 +192,8 @@ def test_fourteen_days_are_drawn_and_written_in_the_viewers_days(viewer_site):
     assert len(days) == 14
     assert [(day.figures.success, day.rate) for day in days[:3]] == [(1, 100.0), (2, 66.7), (0, None)]
     assert page.context["home"]["fortnight"].total == 5
-    assert '<th scope="row">2026-03-09</th><td>3</td><td>2</td><td>1</td>' in page.content.decode()
+    cells = re.findall(r"<td>(?:<a [^>]*>)?([^<]*)", page.content.decode().partition("2026-03-09</th>")[2])
+    assert cells[:3] == ["3", "2", "1"]
 
 
 def test_every_number_leads_to_the_list_that_it_counts(admin_site):
@@ -145,6 +202,7 @@ def test_every_number_leads_to_the_list_that_it_counts(admin_site):
     ExecutionFactory(job=bad, failed=True, **ago(hours=26))
     ExecutionFactory(job=bad, status="missed", **ago(hours=3))
     ExecutionFactory(job=bad, running=True, **ago(minutes=1))
+    ExecutionFactory(job=bad, queued=True, **ago(minutes=2))
     JobFactory()
 
     home = admin_site.open(HOME).context["home"]
@@ -154,11 +212,53 @@ def test_every_number_leads_to_the_list_that_it_counts(admin_site):
 
     assert counted("failed") == home["day"].failed == 1
     assert counted("missed") == home["day"].missed == 1
-    assert counted("day") == home["day"].total == 3
-    assert counted("running") == home["running"] == 1
+    assert counted("day") == home["day"].total == 4
+    assert counted("running") == home["running"] == 2
     assert counted("active") == home["totals"].active == 2
     assert counted("ending") == home["totals"].ending == 1
     assert counted("repeatedly") == home["totals"].repeatedly == 1
+
+
+def test_the_numbers_of_fourteen_days_lead_to_the_lists_that_they_count(viewer_site):
+    job = JobFactory()
+    for hours in (1, 20, 26, 44):
+        ExecutionFactory(job=job, failed=hours == 26, **ago(hours=hours))
+    ExecutionFactory(job=job, status="missed", **ago(hours=27))
+
+    home = viewer_site.open(HOME).context["home"]
+
+    def counted(url: str) -> int:
+        return len(viewer_site.get(url).context["cl"].result_list)
+
+    for day in home["days"]:
+        assert counted(day.links["all"]) == day.figures.total, day.on
+        for status in ("success", "failed", "missed"):
+            assert counted(day.links[status]) == getattr(day.figures, status), (day.on, status)
+    assert counted(home["fortnight_url"]) == home["fortnight"].total == 5
+    drawn = [bar.url for bar in home["runs_chart"].bars]
+    assert drawn == [day.links["all"] for day in reversed(home["days"])]
+
+
+def test_the_hours_and_quarters_of_the_timeline_lead_to_the_jobs_that_are_due(viewer_site):
+    JobFactory(name="Often", cron_expression="*/5 * * * *", next_run_at=NOON + timedelta(minutes=5))
+    JobFactory(name="Once", cron_expression="20 22 * * *", next_run_at=NOON + timedelta(minutes=80))
+    JobFactory(name="Never there", cron_expression="0 3 * * *", next_run_at=NOON + timedelta(hours=6))
+
+    page = viewer_site.open(HOME)
+
+    def listed(url: str) -> set[str]:
+        return {job.name for job in viewer_site.get(url).context["cl"].result_list}
+
+    hours = page.context["home"]["hours"]
+    assert [hour.runs for hour in hours[:3]] == [11, 13, 12]
+    assert listed(hours[0].url) == {"Often"}
+    assert listed(hours[1].url) == {"Often", "Once"}
+    assert sum(hour.runs for hour in hours) == page.context["home"]["timeline"].total
+    bars = page.context["home"]["timeline_chart"].bars
+    assert listed(bars[4].url) == {"Often"}
+    assert listed(bars[5].url) == {"Often", "Once"}
+    empty = JobFactory(name="Alone", cron_expression="0 4 1 1 *", next_run_at=NOON + timedelta(days=300))
+    assert listed(bars[5].url) == {"Often", "Once"}, empty
 
 
 # ---- to whom -------------------------------------------------------------------------------------
@@ -270,7 +370,9 @@ def test_it_costs_the_same_for_few_jobs_and_for_many(admin_site: Any, term: Term
 def test_no_statement_reads_the_whole_history(admin_site: Any, term: Term):
     job = JobFactory()
     ExecutionFactory(job=job, failed=True, **ago(hours=30))
-    ExecutionFactory(job=job, failed=True, **ago(hours=1))
+    # As many as are shown: the more, the likelier another index.
+    for each in (job, *(JobFactory() for _ in range(7))):
+        ExecutionFactory(job=each, failed=True, **ago(hours=1))
     count_closed_hours(now=NOON, term=term)
     with CaptureQueriesContext(connection) as caught:
         admin_site.open(FRAGMENT)
@@ -282,6 +384,9 @@ def test_no_statement_reads_the_whole_history(admin_site: Any, term: Term):
             cursor.execute(f"EXPLAIN QUERY PLAN {sql}")
             steps = [row[3] for row in cursor.fetchall()]
             assert not [step for step in steps if step.startswith("SCAN jobs_jobexecution")], (sql, steps)
+            # Few are queued or running; all failures there ever were are no bounded part.
+            by_status = [step for step in steps if step.endswith("(status=?)") and "'queued'" not in sql]
+            assert not by_status, (sql, steps)
 
 
 def test_a_lease_that_never_was_is_no_fault(admin_site):

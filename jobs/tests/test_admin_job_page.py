@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import time_machine
@@ -11,10 +13,16 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
+from accounts.models import AuditEntry
+from accounts.tests.factories import UserFactory
+from cronsched.core.admin import CappedPaginator
 from cronsched.testing.fixtures_admin import errors_of, messages_of
+from jobs.admin.job_form import JSON_FAULTS
 from jobs.models import Job, JobExecution
 from jobs.services import trial
+from jobs.services.lifecycle import update_job
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 from taxonomy.tests.factories import CategoryFactory, TeamFactory
 
@@ -22,6 +30,8 @@ pytestmark = pytest.mark.django_db
 LIST, ADD, CHANGE, PAGE, TEST = (
     f"jobs_job_{view}" for view in ("changelist", "add", "change", "page", "test")
 )
+# What signs: the job's own, everybody's, one that is just being typed.
+OF_JOB, OF_ALL, TYPED = (f"whsec_{key * 8}" for key in ("Sm9i", "QWxs", "VHlw"))
 PREVIEW, METADATA, TRIAL = (f"jobs_job_{tool}" for tool in ("preview", "metadata", "trial"))
 
 
@@ -139,7 +149,20 @@ def test_a_line_has_the_last_runs_as_marks_and_as_a_sentence(viewer_site):
         ({"failing": "now"}, {"Soon", "Far"}),
         ({"failing": "repeatedly"}, {"Far"}),
         ({"runs_at": "2026-03-10T17:30Z"}, {"Later"}),
-        ({"runs_at": "junk"}, {"Soon", "Later", "Over", "Far"}),
+        ({"runs_at": "2026-03-10T17:30Z/2026-03-10T18:00Z"}, {"Later"}),
+        ({"runs_at": "2026-03-10T17:31Z/2026-03-10T18:01Z"}, {"Soon", "Far"}),
+        ({"runs_at": "2026-03-10T12:01Z/2026-03-11T12:01Z"}, {"Soon", "Later", "Far"}),
+        *(
+            ({"runs_at": junk}, {"Soon", "Later", "Over", "Far"})
+            for junk in (
+                "junk",
+                "2026-03-10T17:30Z/",
+                "2026-03-10T17:30Z/2026-03-10T17:30Z",
+                "2026-03-10T17:30Z/2026-03-12T17:30Z",
+                "0001-01-01T00:00Z",
+                "9999-12-31T23:59Z",
+            )
+        ),
     ],
 )
 def test_the_list_finds_jobs_by(viewer_site, query, expected):
@@ -211,6 +234,130 @@ def test_an_answer_that_makes_no_sense_is_asked_again(admin_site, given, words):
     job.refresh_from_db()
     assert words in answer.content.decode()
     assert job.end_date == date(2030, 12, 31)
+
+
+def test_extending_shortens_nothing(admin_site):
+    """To one day for all: a job that runs longer, or without end, is refused by its name."""
+    short = JobFactory(end_date=date(2026, 4, 1))
+    longer, same = JobFactory(name="Longer", end_date=date(2028, 1, 1)), JobFactory(end_date=date(2027, 1, 1))
+    endless = JobFactory(name="Endless", end_date=None)
+    ids = [job.pk for job in (short, longer, same, endless)]
+
+    answer = admin_site.act("extend_end_date", LIST, *ids, answered=1, end_date="2027-01-01")
+
+    ends = dict(Job.objects.values_list("pk", "end_date"))
+    assert [ends[pk] for pk in ids] == [date(2027, 1, 1), date(2028, 1, 1), date(2027, 1, 1), None]
+    said = messages_of(answer)
+    assert said[0] == "Extended: 1."
+    assert "Longer: it runs until 2028-01-01 already." in said
+    assert "Endless: it has no end date and runs on; to give it one, edit the job." in said
+    answer = admin_site.act("extend_end_date", LIST, endless.pk, answered=1, days="30")
+    assert messages_of(answer)[-1].startswith("Endless: it has no end date")
+
+
+def across(site: Any, action: str, query: str = "", **given: Any) -> Any:
+    """Choose an action for all jobs of the filter, on all pages, as the list sends it."""
+    one = str(Job.objects.values_list("pk", flat=True)[0])
+    data = {"action": action, "index": 0, "select_across": "1", "_selected_action": [one], **given}
+    return site.post(f"{reverse(f'admin:{LIST}')}{query}", data)
+
+
+def test_all_jobs_of_a_filter_can_be_chosen(admin_site):
+    JobFactory.create_batch(51)
+
+    assert "Select all 51 jobs" in admin_site.open(LIST).content.decode()
+
+
+@pytest.mark.parametrize("action", ["enable", "disable", "run_now"])
+def test_what_is_done_to_all_jobs_of_a_filter_is_shown_first(admin_site, action):
+    JobFactory.create_batch(3, paused=action == "enable")
+    other = JobFactory(paused=action != "enable")
+    query = f"?state={'paused' if action == 'enable' else 'active'}"
+
+    question = across(admin_site, action, query)
+    assert question.status_code == 200
+    assert question.content.decode().count("<li>Job ") == 3
+    assert Job.objects.exclude(pk=other.pk).filter(is_active=action != "enable").count() == 3
+    assert not JobExecution.objects.exists()
+
+    answer = across(admin_site, action, query, answered=1)
+    assert messages_of(answer)[0].endswith(": 3.")
+    assert Job.objects.exclude(pk=other.pk).filter(is_active=action != "disable").count() == 3
+    assert JobExecution.objects.filter(trigger_type="manual").count() == (3 if action == "run_now" else 0)
+
+
+def test_a_bulk_action_costs_the_same_for_few_jobs_and_for_many(admin_site):
+    new_owner = UserFactory(role="user")
+    team = TeamFactory()
+    given: dict[str, dict[str, Any]] = {
+        "disable": {},
+        "enable": {},
+        "run_now": {},
+        "extend_end_date": {"days": "1"},
+        "change_team": {"team": str(team.pk)},
+        "hand_over": {"to": str(new_owner.pk)},
+    }
+
+    def statements() -> dict[str, int]:
+        counts = {}
+        for action, values in given.items():
+            with CaptureQueriesContext(connection) as caught:
+                assert messages_of(across(admin_site, action, answered=1, **values))
+            counts[action] = len(caught)
+        return counts
+
+    JobFactory.create_batch(3, next_run_at=NOON + timedelta(days=1), pic_team=team)
+    statements()
+    Job.objects.update(pic_team=TeamFactory(), created_by=admin_site.user)
+    few = statements()
+    JobFactory.create_batch(40, next_run_at=NOON + timedelta(days=1))
+    Job.objects.update(pic_team=TeamFactory(), created_by=admin_site.user)
+    many = statements()
+
+    assert many == few
+
+
+def test_everybody_is_told_once_of_many_and_by_name_of_one(admin_site):
+    owner = UserFactory(role="user")
+    jobs = JobFactory.create_batch(3, created_by=owner, next_run_at=NOON + timedelta(days=1))
+
+    admin_site.act("disable", LIST, *[job.pk for job in jobs])
+    titles = list(owner.notifications.values_list("title", flat=True))
+    assert titles == ["Many jobs were disabled at once: 3"]
+    assert AuditEntry.objects.filter(action="disabled").count() == 3
+
+    admin_site.act("enable", LIST, jobs[0].pk)
+    assert owner.notifications.filter(title=f"{jobs[0].name} was enabled").count() == 1
+
+
+def test_many_refusals_are_told_by_their_reason(user_site):
+    JobFactory.create_batch(30)
+    JobFactory(created_by=user_site.user, end_date=date(2020, 1, 1), name="Over")
+
+    said = messages_of(across(user_site, "run_now", answered=1))
+
+    assert len(said) == 2
+    assert "… (30): this is not yours to change." in said[0]
+    assert said[1].startswith("Over: Job expired.")
+
+
+def test_more_than_a_list_counts_are_too_many(admin_site, monkeypatch):
+    monkeypatch.setattr(CappedPaginator, "cap", 3)
+    JobFactory.create_batch(4)
+
+    assert messages_of(across(admin_site, "disable", answered=1)) == [
+        "Those are more than 3 jobs: narrow the filters."
+    ]
+    assert Job.objects.filter(is_active=True).count() == 4
+
+
+def test_all_jobs_of_a_filter_are_not_deleted(admin_site):
+    JobFactory.create_batch(2)
+
+    answer = across(admin_site, "delete_selected", post="yes")
+
+    assert messages_of(answer) == ["Jobs are deleted a page at a time: tick the ones to delete."]
+    assert Job.objects.count() == 2
 
 
 def test_a_day_in_the_past_is_refused_by_name(admin_site):
@@ -308,7 +455,7 @@ URL = {"target_url": "https://hooks.example.com/run"}
         ({"target_kind": "webhook", **URL}, "webhook", True),
         ({"target_kind": "webhook", **URL, **WORKFLOW}, "webhook", True),
         ({"target_kind": "github_actions", **WORKFLOW}, "github_actions", False),
-        ({"target_kind": "webhook", **WORKFLOW}, "github_actions", False),
+        ({"target_kind": "github_actions", **URL, **WORKFLOW}, "github_actions", True),
         ({"target_kind": "", **URL, **WORKFLOW}, "github_actions", True),
     ],
 )
@@ -317,6 +464,35 @@ def test_what_is_chosen_is_what_will_be_called(user_site, given, kind, url):
 
     job = Job.objects.get()
     assert (job.execution_type, bool(job.target_url)) == (kind, url)
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"target_kind": "webhook", **WORKFLOW}, "target_url"),
+        ({"target_kind": "github_actions", **URL}, "github_repo"),
+        ({"target_kind": "github_actions", **URL, "github_repo": "app"}, "github_workflow_name"),
+        ({"target_kind": "github_actions", **URL, "github_workflow_name": "a.yml"}, "github_repo"),
+    ],
+)
+def test_a_target_that_was_chosen_and_not_given_is_asked_for_in_place_of_the_other(user_site, given, field):
+    answer = user_site.submit(ADD, **new_job(**given))
+
+    assert list(errors_of(answer)) == [field]
+    assert not Job.objects.exists()
+    page = user_site.send(TRIAL, **given).content.decode()
+    assert "Nothing was called." in page, "a test run calls no other target either"
+
+
+def test_a_webhook_without_a_url_does_not_keep_the_workflow_of_a_job(admin_site):
+    job = JobFactory(github=True)
+
+    answer = admin_site.submit(CHANGE, job.pk, target_kind="webhook")
+
+    assert "A target is required" in errors_of(answer)["target_url"][0]
+    given = {**admin_site.filled_in(CHANGE, job.pk), "target_kind": "webhook"}
+    page = admin_site.post(f"{reverse(f'admin:{TRIAL}')}?job={job.pk}", given).content.decode()
+    assert "Nothing was called." in page
 
 
 def test_a_workflow_becomes_a_webhook(admin_site):
@@ -335,7 +511,7 @@ def test_that_a_workflow_is_missing_is_said_where_it_is_to_be_typed(user_site):
 
 
 def test_fields_are_named_as_the_form_names_them(user_site):
-    answer = user_site.submit(ADD, **new_job(github_repo="app"))
+    answer = user_site.submit(ADD, **new_job(target_kind="github_actions", github_repo="app"))
 
     assert errors_of(answer) == {
         "github_workflow_name": ["Workflow file is required with GitHub repository."]
@@ -408,6 +584,51 @@ def test_what_is_wrong_with_metadata_is_said_with_its_line(user_site, text, word
     assert words in answer["message"]
 
 
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ('{"a": 1,\r\n"b"}', 12),
+        ('\r\n\r\n{"a": }', 8),
+        ('{"a": "😀", }', 12),
+        ('{"a": ', 6),
+        ("[1]", None),
+        ("[" * 100_000, None),
+    ],
+)
+def test_the_place_at_fault_is_told_as_a_browser_counts(user_site, text, at):
+    """UTF-16, with lines ended by one character."""
+    assert user_site.send(METADATA, metadata=text).json().get("at") == at
+
+    form = user_site.submit(ADD, **new_job(**URL, metadata=text)).context["adminform"].form
+    assert form.fields["metadata"].widget.attrs.get("data-fault-at") == at
+
+
+BROKEN_JSON = (
+    *("{", '{"a" 1}', '{"a": 1 "b"}', "[1 2]", "{} x", '"\n"', '"a', "[1,]", '{"a":1,}'),
+    *(r'"\x"', r'"\u12"'),
+)
+
+
+def test_what_the_parser_says_is_known_to_the_catalogue():
+    said = set()
+    for text in BROKEN_JSON:
+        with pytest.raises(json.JSONDecodeError) as fault:
+            json.loads(text)
+        said.add(fault.value.msg)
+
+    assert said <= set(JSON_FAULTS)
+
+
+def test_a_japanese_page_says_in_japanese_what_is_wrong_with_json(user_site):
+    user_site.user.language = "ja"
+    user_site.user.save()
+
+    message = user_site.send(METADATA, metadata='{"a": }').json()["message"]
+
+    assert "Expecting" not in message
+    assert "Line" not in message
+
+
 # ---- test runs -------------------------------------------------------------------------------------
 
 
@@ -478,6 +699,89 @@ def test_who_may_test_what(admin_site, user_site, viewer_site, http_sink):
     assert viewer_site.send(TRIAL, target_url=http_sink.url("/x")).status_code == 403
 
     assert [call.path for call in http_sink.wait_for(2)] == ["/own", "/other"]
+
+
+def is_signed(call: Any, secret: str) -> bool:
+    try:
+        Webhook(secret).verify(call.body, dict(call.headers))
+    except WebhookVerificationError:
+        return False
+    return True
+
+
+@pytest.mark.usefixtures("_local_targets")
+@pytest.mark.parametrize(
+    ("typed", "secrets"),
+    [
+        (None, [OF_JOB]),
+        ({}, [OF_JOB]),
+        # After a change both sign for a day.
+        ({"new_signing_secret": TYPED}, [OF_JOB, TYPED]),
+        ({"drop_signing_secret": "on"}, [OF_ALL]),
+    ],
+)
+def test_a_test_run_is_signed_as_a_run_is(user_site, http_sink, settings, typed, secrets):
+    settings.WEBHOOK_SIGNING_SECRET = OF_ALL
+    job = JobFactory(created_by=user_site.user, target_url=http_sink.url("/hook"))
+    update_job(job, data={"signing_secret": OF_JOB}, by=user_site.user, now=NOON - timedelta(days=3))
+
+    if typed is None:
+        user_site.send(TEST, job.pk)
+    else:
+        given = {**user_site.filled_in(CHANGE, job.pk), **typed}
+        user_site.post(f"{reverse(f'admin:{TRIAL}')}?job={job.pk}", given)
+
+    call = http_sink.wait_for(1)[0]
+    assert [one for one in (OF_JOB, OF_ALL, TYPED) if is_signed(call, one)] == secrets
+    job.refresh_from_db()
+    assert job.schedule_version == 2, "nothing is stored"
+
+
+@pytest.mark.usefixtures("_local_targets")
+def test_a_test_run_waits_as_long_as_a_run_does(user_site, monkeypatch):
+    asked = []
+    monkeypatch.setattr(trial, "send_now", lambda delivery, config: asked.append(delivery) or 1 / 0)
+    job = JobFactory(created_by=user_site.user, timeout_seconds=7)
+    form = f"{reverse(f'admin:{TRIAL}')}?job={job.pk}"
+
+    for post in (
+        lambda: user_site.send(TEST, job.pk),
+        lambda: user_site.post(form, user_site.filled_in(CHANGE, job.pk)),
+        lambda: user_site.post(form, {**user_site.filled_in(CHANGE, job.pk), "timeout_seconds": "3"}),
+        lambda: user_site.post(form, {**user_site.filled_in(CHANGE, job.pk), "timeout_seconds": "3600"}),
+    ):
+        with pytest.raises(ZeroDivisionError):
+            post()
+
+    assert [delivery.timeout_s for delivery in asked] == [7, 7, 3, trial.TIMEOUT_MOST_S]
+    page = user_site.post(form, {**user_site.filled_in(CHANGE, job.pk), "timeout_seconds": "soon"})
+    assert "Timeout (s) must be a whole number of seconds" in page.content.decode()
+
+
+@pytest.mark.usefixtures("_local_targets")
+def test_a_test_that_could_not_wait_as_long_as_a_run_says_so(user_site, http_sink, settings, monkeypatch):
+    from cronsched.testing.http_sink import Reply
+
+    settings.WEBHOOK_TIMEOUT_SECONDS = 0.2
+    monkeypatch.setattr(trial, "TIMEOUT_MOST_S", 0.2)
+    http_sink.on("/slow", Reply(hold=True))
+    job = JobFactory(created_by=user_site.user, timeout_seconds=600, target_url=http_sink.url("/slow"))
+
+    page = user_site.send(TEST, job.pk).content.decode()
+
+    assert "A test waits 0.2 s at most; a run of this job waits 600 s." in page
+    http_sink.release()
+
+
+@pytest.mark.usefixtures("_local_targets")
+def test_the_secret_of_anothers_job_signs_no_call_of_ones_own(user_site, http_sink):
+    other = JobFactory()
+    given = {"target_kind": "webhook", "target_url": http_sink.url("/mine")}
+
+    for job, status in ((other.pk, 403), ("junk", 404), (uuid4(), 404)):
+        assert user_site.post(f"{reverse(f'admin:{TRIAL}')}?job={job}", given).status_code == status
+
+    assert not http_sink.calls
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import uuid4
 
 import pytest
 from django.urls import reverse
@@ -14,7 +15,7 @@ from jobs.tests.factories import JobFactory
 
 pytestmark = pytest.mark.django_db
 
-PAGE = "jobs_job_restore"
+PAGE, HISTORY = "jobs_job_restore", "jobs_job_history"
 
 
 @pytest.fixture
@@ -45,6 +46,72 @@ def test_who_only_reads_sees_the_changes_and_no_way_back(viewer_site, history):
 
     assert "0 2 * * *" in text
     assert "/restore/" not in text
+
+
+@pytest.fixture
+def long_history(a_user) -> Job:
+    """A job of a_user that was edited sixty times: its retries went round, its name stayed."""
+    job = JobFactory(name="Backup", created_by=a_user)
+    now = clock.now() - timedelta(hours=2)
+    for number in range(60):
+        data = {"max_retries": number % 7 + 1}
+        update_job(job, data=data, by=a_user, now=now + timedelta(minutes=number))
+    return job
+
+
+@pytest.mark.parametrize(("role", "ways_back"), [("viewer_site", 0), ("user_site", 59), ("admin_site", 59)])
+def test_the_whole_history_is_for_everybody_who_reads_the_job(request, role, ways_back, long_history):
+    site = request.getfixturevalue(role)
+    address = reverse(f"admin:{HISTORY}", args=[long_history.pk])
+    assert address in site.open("jobs_job_page", long_history.pk).content.decode()
+
+    pages = [site.open(HISTORY, long_history.pk, p=number) for number in (1, 2)]
+
+    assert [page.status_code for page in pages] == [200, 200]
+    text = "".join(page.content.decode() for page in pages)
+    assert text.count("cd-history-item") == 60
+    assert text.count("/restore/") == ways_back
+    assert ("/accounts/auditentry/?kind__exact=job" in text) == (role == "admin_site")
+
+
+def test_the_oldest_version_is_within_reach(user_site, long_history):
+    oldest = AuditEntry.objects.order_by("at").first()
+    assert f"/restore/{oldest.pk}/" in user_site.open(HISTORY, long_history.pk, p=2).content.decode()
+
+    user_site.send(PAGE, long_history.pk, oldest.pk, field=["max_retries"])
+
+    long_history.refresh_from_db()
+    assert long_history.max_retries == 1
+
+
+@pytest.mark.parametrize("page", ["junk", "0", "99999999999999999999"])
+def test_a_page_of_the_history_that_is_none_is_the_nearest(viewer_site, long_history, page):
+    assert viewer_site.open(HISTORY, long_history.pk, p=page).status_code == 200
+
+
+def test_the_history_of_no_job_is_not_found(viewer_site):
+    assert viewer_site.open(HISTORY, "junk").status_code == 404
+    assert viewer_site.open(HISTORY, uuid4()).status_code == 404
+
+
+def test_the_history_costs_the_same_however_long_it_is(
+    user_site, long_history, django_assert_max_num_queries
+):
+    with django_assert_max_num_queries(8):
+        user_site.open(HISTORY, long_history.pk)
+
+
+def test_a_refusal_is_said_in_the_viewers_language(user_site, history):
+    job, first = history
+    user_site.user.language = "ja"
+    user_site.user.save()
+    JobFactory(name="Backup")
+
+    page = user_site.send(PAGE, job.pk, first.pk, field=["name"])
+
+    faults = {row["field"]: row["faults"] for row in page.context["rows"]}
+    assert "already exists" not in faults["name"][0]
+    assert "Backup" in faults["name"][0]
 
 
 def test_what_would_change_is_shown_before(user_site, history):

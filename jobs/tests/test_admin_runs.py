@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -15,14 +16,14 @@ from accounts.models import User
 from cronsched.testing.fixtures_admin import Visitor, messages_of
 from jobs.admin.advice import advice
 from jobs.admin.chips import chips
-from jobs.admin.filters import last_night
+from jobs.admin.filters import CATEGORY, TEAM, last_night
 from jobs.admin.run_page import neighbours, pretty
 from jobs.choices import ExecutionType, Status, TriggerType
 from jobs.engine.messages import Reason
-from jobs.models import JobExecution
+from jobs.models import Job, JobExecution, RunAttempt
 from jobs.services.lifecycle import update_job
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
-from taxonomy.tests.factories import TeamFactory
+from taxonomy.tests.factories import CategoryFactory, TeamFactory
 
 pytestmark = pytest.mark.django_db
 
@@ -57,25 +58,92 @@ def test_what_failed_last_night_for_a_team_is_two_clicks_away(viewer_site: Visit
     assert list(page.context["cl"].result_list) == [missed, failed]
 
 
-def test_a_chosen_chip_takes_itself_away_and_keeps_the_rest():
-    groups = chips(QueryDict("when=night&status__exact=failed&p=3"))
+def test_a_chosen_chip_takes_itself_away_and_keeps_the_rest(a_viewer: User):
+    groups = chips(QueryDict("when=night&status__exact=failed&p=3"), user=a_viewer)
     when = {chip.label: chip for chip in groups[1]["chips"]}
 
     assert (when["last night"].is_chosen, when["last night"].query) == (True, "status__exact=failed")
     assert (when["today"].is_chosen, when["today"].query) == (False, "status__exact=failed&when=today")
 
 
-def test_a_period_by_name_takes_the_place_of_a_range():
-    groups = chips(QueryDict("started_at_from_0=2026-01-01&started_at_to_0=2026-01-02"))
+def test_a_period_by_name_takes_the_place_of_a_range(a_viewer: User):
+    groups = chips(QueryDict("started_at_from_0=2026-01-01&started_at_to_0=2026-01-02"), user=a_viewer)
 
     assert groups[1]["chips"][0].query == "when=night"
 
 
-def test_many_teams_are_left_to_the_filters():
-    for _ in range(13):
-        TeamFactory()
+def test_forty_teams_are_links_too_ones_own_first(a_user: User):
+    teams = [TeamFactory(name=f"Team {n:02}") for n in range(40)]
+    JobFactory(created_by=a_user, pic_team=teams[30])
+    JobFactory(pic_team=teams[20])
+    gone = TeamFactory(name="Gone", is_active=False)
 
-    assert chips(QueryDict(""))[3]["chips"] == []
+    of_teams = chips(QueryDict("when=night"), user=a_user)[3]
+    names = [chip.label for chip in of_teams["chips"]]
+
+    assert of_teams["is_long"]
+    assert names == ["Team 30", *(f"Team {n:02}" for n in range(40) if n != 30)]
+    assert all("when=night&" in chip.query for chip in of_teams["chips"])
+    chosen = chips(QueryDict(f"{TEAM}={gone.pk}"), user=a_user)[3]["chips"]
+    assert [(chip.label, chip.is_chosen) for chip in chosen][:2] == [("Gone", True), ("Team 30", False)]
+
+
+def test_few_teams_stand_in_their_own_order(a_user: User):
+    for name in ("B", "A"):
+        JobFactory(created_by=a_user, pic_team=TeamFactory(name=name))
+
+    of_teams = chips(QueryDict(""), user=a_user)[3]
+
+    assert [chip.label for chip in of_teams["chips"]] == ["A", "B"]
+    assert not of_teams["is_long"]
+
+
+# ---- what lists are narrowed by -----------------------------------------------------------------
+
+
+def listed(visitor: Visitor, **query: object) -> set[str]:
+    return {run.error_message for run in visitor.open(LIST, **query).context["cl"].result_list}
+
+
+@pytest.fixture
+def report(db: None) -> Job:
+    """A job with a run of each status, told apart by their texts; beside it is another that failed."""
+    job: Job = JobFactory(name="Report", category=CategoryFactory(slug="reports"))
+    for status in Status:
+        ExecutionFactory(job=job, status=status, error_message=status.value)
+    ExecutionFactory(job=JobFactory(name="Other"), failed=True, error_message="other")
+    return job
+
+
+@pytest.mark.parametrize(
+    ("status", "found"),
+    [
+        ("failed", {"failed"}),
+        ("problem", {"failed", "missed"}),
+        ("in_flight", {"queued", "running"}),
+        ("junk", set()),
+        ("", set(Status.values)),
+    ],
+)
+def test_a_status_is_asked_of_all_runs_and_of_those_of_some_jobs(
+    viewer_site: Visitor, report: Job, status: str, found: set[str]
+):
+    asked = {"status__exact": status}
+    team, category = {TEAM: report.pic_team_id}, {CATEGORY: report.category_id}
+    narrowed = (team, category, {"job__id__exact": report.pk}, {"q": "report"}, {**team, **category})
+
+    for by_job in narrowed:
+        assert listed(viewer_site, **asked, **by_job) == found, by_job
+    more = {"other"} if status in ("failed", "problem", "") else set()
+    assert listed(viewer_site, **asked) == found | more
+
+
+@pytest.mark.usefixtures("report")
+def test_a_team_that_is_none_is_said_and_not_shown_as_all(viewer_site: Visitor):
+    assert listed(viewer_site, **{TEAM: uuid4()}) == set()
+    answer = viewer_site.open(LIST, **{TEAM: "junk"})
+    assert answer.status_code == 302
+    assert "e=1" in answer.headers["Location"]
 
 
 # ---- running again ------------------------------------------------------------------------------
@@ -178,6 +246,7 @@ def test_the_page_says_what_happened_and_what_to_do(viewer_site: Visitor):
     run = ExecutionFactory(
         job=job, failed=True, response_status=500, error_message=evil, output='{"a":{"b":1}}', attempt=2
     )
+    earlier(run, 1, allowed=2)
 
     page = viewer_site.open(PAGE, run.pk)
     text = page.content.decode()
@@ -187,6 +256,70 @@ def test_the_page_says_what_happened_and_what_to_do(viewer_site: Visitor):
     assert page.context["request_body"] == '{\n  "env": "production"\n}'
     assert "2 of 2" in text
     assert "Run again" not in text
+
+
+def earlier(run: JobExecution, number: int, *, allowed: int, **values: Any) -> RunAttempt:
+    begun = NOON + timedelta(minutes=number)
+    given = {"reason": Reason.HTTP_STATUS, "response_status": 503, "error_message": "It was 503.", **values}
+    return RunAttempt.objects.create(
+        execution=run,
+        number=number,
+        allowed=allowed,
+        started_at=begun,
+        ended_at=begun + timedelta(seconds=7),
+        **given,
+    )
+
+
+def test_each_attempt_is_shown_with_its_times_and_what_came_of_it(viewer_site: Visitor):
+    job = JobFactory(max_retries=9)
+    run = ExecutionFactory(job=job, attempt=3, scheduled_for=NOON, response_status=200)
+    earlier(run, 1, allowed=4)
+    earlier(run, 2, allowed=4, response_status=None, reason=Reason.TIMEOUT, error_message="<b>No answer.")
+
+    page = viewer_site.open(PAGE, run.pk)
+
+    attempts = page.context["attempts"]
+    assert [(one["number"], one["status"]) for one in attempts] == [
+        (1, "failed"),
+        (2, "failed"),
+        (3, "success"),
+    ]
+    assert [one["response_status"] for one in attempts] == [503, None, 200]
+    text = page.content.decode()
+    assert "&lt;b&gt;No answer." in text
+    assert "21:02:00" in text
+    assert "3 of 4" in text, "as the job allowed then, and not what it allows now"
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({}, "1"),
+        ({"failed": True}, "1"),
+        ({"queued": True}, "1 of 10"),
+        ({"running": True, "attempt": 2}, "2 of 10"),
+        # Of an earlier release, which kept nothing of its attempts.
+        ({"attempt": 2}, "2"),
+    ],
+)
+def test_what_is_said_of_attempts_where_none_is_kept(viewer_site: Visitor, values, words):
+    run = ExecutionFactory(job=JobFactory(max_retries=9), **values)
+
+    page = viewer_site.open(PAGE, run.pk)
+
+    assert [fact.value for fact in page.context["times"] if fact.label == "Attempt"] == [words]
+    assert page.context["attempts"] == []
+
+
+def test_what_waits_for_its_next_attempt_shows_when_it_comes(viewer_site: Visitor):
+    run = ExecutionFactory(queued=True, attempt=2, available_at=NOON + timedelta(hours=1))
+    earlier(run, 1, allowed=3)
+
+    last = viewer_site.open(PAGE, run.pk).context["attempts"][-1]
+
+    assert (last["number"], last["status"], last["took"], last["error"]) == (2, "queued", "", "")
+    assert "22:00:00" in last["started"]
 
 
 def test_the_body_is_that_of_then(viewer_site: Visitor):

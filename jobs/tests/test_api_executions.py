@@ -134,6 +134,20 @@ def test_runs_of_one_moment_have_one_order(viewer_api: Any, job: Job) -> None:
 
 
 @pytest.mark.databases
+def test_list_and_read_show_a_run_alike(viewer_api: Any, a_user: Any, job: Job) -> None:
+    at(1, job=job, output="done", duration_seconds=0.1234, response_status=200)
+    at(2, job=job, running=True, manual=True, triggered_by=a_user)
+    at(3, job=job, status="missed", missed_count=7, missed_last_at=NOON + timedelta(seconds=0.5), attempt=3)
+
+    shown = viewer_api.get("/executions").json()["executions"]
+
+    assert len(shown) == 3
+    for run in shown:
+        assert run == viewer_api.get(f"/executions/{run['id']}").json()["execution"]
+        assert run["job_id"] == str(job.pk)
+
+
+@pytest.mark.databases
 @pytest.mark.parametrize("path", ["/executions", "/jobs/{job}/executions"])
 def test_list_carries_the_beginning_of_the_output_only(viewer_api: Any, job: Job, path: str) -> None:
     at(1, job=job, output="é🚀" * 3000)

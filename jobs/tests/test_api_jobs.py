@@ -9,6 +9,7 @@ import pytest
 import time_machine
 
 from cronsched.core import clock
+from jobs.api import shapes
 from jobs.models import Job, JobExecution
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 from taxonomy.tests.factories import CategoryFactory, TeamFactory
@@ -304,8 +305,60 @@ def test_list_is_of_all_jobs_newest_first(viewer_api: Any) -> None:
     assert set(answer.json()["jobs"][0]) >= JOB_KEYS
 
 
+@pytest.mark.databases
 def test_list_and_read_show_a_job_alike(viewer_api: Any, mine: Job) -> None:
-    assert viewer_api.get("/jobs").json()["jobs"] == [viewer_api.get(f"/jobs/{mine.pk}").json()["job"]]
+    """A list reads what the driver gives, one job an instance: to the reader they are the same."""
+    full = JobFactory(
+        name="Ünï 会",
+        timezone="America/St_Johns",
+        metadata={"big": 2**70, "text": '"quoted" 🚀', "deep": [{"x": [1.5, None, True]}]},
+        notification_emails=["a@example.com", "b@example.com"],
+        enable_email_notifications=True,
+        last_execution_at=datetime(2026, 3, 10, 11, 59, 59, 123456, tzinfo=UTC),
+        last_status="failed",
+        next_run_at=datetime(2026, 3, 10, 12, 30, 0, 5, tzinfo=UTC),
+        signing_secret_changed_at=NOON,
+        end_date=None,
+    )
+    bare = JobFactory(github=True, paused=True, pic_team=None, created_by=None, metadata={})
+
+    shown = {job["id"]: job for job in viewer_api.get("/jobs").json()["jobs"]}
+
+    assert shown.keys() == {str(job.pk) for job in (mine, full, bare)}
+    for pk, job in shown.items():
+        assert job == viewer_api.get(f"/jobs/{pk}").json()["job"]
+    one = shown[str(full.pk)]
+    assert one["metadata"] == full.metadata
+    assert one["last_execution_at"] == "2026-03-10T11:59:59.123456Z"
+    assert one["next_execution_at"] == "2026-03-10T10:00:00.000005-02:30"
+    assert (one["is_active"], one["enable_email_notifications"], one["is_signed"]) == (True, True, True)
+
+
+def test_a_job_that_changed_is_listed_as_it_is_now(viewer_api: Any, mine: Job) -> None:
+    """What the last list knew of a row is used for the same row only."""
+    viewer_api.get("/jobs")
+    Job.objects.filter(pk=mine.pk).update(last_status="failed", metadata={"environment": "staging"})
+    mine.category.slug = "renamed"
+    mine.category.save()
+
+    (shown,) = viewer_api.get("/jobs").json()["jobs"]
+
+    assert (shown["last_status"], shown["metadata"]) == ("failed", {"environment": "staging"})
+    assert shown["category"] == "renamed"
+
+
+def test_long_metadata_are_not_kept_between_lists(viewer_api: Any, mine: Job) -> None:
+    shapes._known_job.cache_clear()
+    Job.objects.filter(pk=mine.pk).update(metadata={"text": "x" * shapes.KEPT_METADATA})
+
+    assert viewer_api.get("/jobs").json()["count"] == 1
+    assert shapes._known_job.cache_info().currsize == 0
+
+
+@pytest.mark.databases
+def test_a_list_of_nothing_is_empty(viewer_api: Any) -> None:
+    assert viewer_api.get("/jobs").json() == {"count": 0, "jobs": []}
+    assert viewer_api.get("/executions").json()["executions"] == []
 
 
 @pytest.mark.databases

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import time_machine
@@ -14,6 +15,7 @@ from accounts.api_keys import create_api_key, revoke_api_key, user_of_key
 from accounts.models import ApiKey, AuditEntry, User
 from accounts.services import update_user
 from accounts.tests.factories import UserFactory
+from cronsched.testing.fixtures_admin import errors_of
 from jobs.models import Job
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 from taxonomy.services import update_team
@@ -388,3 +390,14 @@ def test_the_admin_site_revokes_own_keys_only(owner, client):
 
     assert call(mine, "GET", "/jobs").status_code == 401
     assert call(other, "GET", "/jobs").status_code == 200
+
+
+def test_an_admin_makes_a_key_for_somebody_else_in_the_admin_site(admin_site, owner):
+    given = {"name": "theirs", "role": "viewer", "owner": str(owner.pk)}
+
+    assert admin_site.send("accounts_apikey_add", **given).status_code == 302
+    assert ApiKey.objects.get(name="theirs").owner == owner
+
+    for nobody in ("junk", str(uuid4())):
+        answer = admin_site.send("accounts_apikey_add", **{**given, "owner": nobody})
+        assert errors_of(answer) == {"owner": ["Owner must be the id of a user, or null."]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from cronsched.testing.fake_github.server import Grant
 from cronsched.testing.http_sink import Reply
 from jobs.choices import FollowState
 from jobs.engine.config import EngineConfig
-from jobs.engine.follow import follower, judge
+from jobs.engine.follow import follower, judge, look
 from jobs.engine.follow.follower import Follower
 from jobs.engine.follow.look import FEW
 from jobs.engine.lease import LeaseLost, Term, acquire
@@ -27,7 +28,8 @@ from jobs.engine.messages import DeliveryResult, GitHubRunRef, Outcome, Reason
 from jobs.engine.record import record
 from jobs.engine.rescue import rescue_stuck
 from jobs.engine.send import SenderConfig
-from jobs.models import GitHubRun, JobExecution, SchedulerLease
+from jobs.models import GitHubRun, JobExecution, RunNaming, SchedulerLease
+from jobs.services.github_webhook import take_event
 from jobs.services.lifecycle import delete_job
 from jobs.signals import runs_finished
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
@@ -261,6 +263,16 @@ def test_a_failure_names_jobs_and_steps(following, github):
 
     text = ended(row).error_message
     assert 'job "build", step "Compile", "Run tests"; job "lint"' in text
+
+
+def test_a_failure_names_jobs_beyond_the_first_hundred(following, github):
+    plan = Plan(conclusion="failure", passed=150, failed={"the last": ()})
+    row = dispatched(started(github, plan))
+
+    following.turn(seconds=5)
+
+    assert 'job "the last"' in ended(row).error_message
+    assert len(github.calls_of("GET", "/jobs?")) == 2
 
 
 def test_a_failure_is_told_although_its_jobs_cannot_be_read(following, github):
@@ -575,8 +587,31 @@ def test_an_ambiguous_dispatch_is_looked_for_and_followed(following, github):
     assert (row.status, row.attempt) == ("success", 1)
 
 
+KEY = "a workflow's"
+
+
+def ambiguous(job: Any, *, naming_key: str = KEY, **values: Any) -> JobExecution:
+    """A dispatch of which nobody knows whether GitHub took it."""
+    row = dispatched(None, job=job, **{**AMBIGUOUS, **values})
+    GitHubRun.objects.filter(pk=row.pk).update(naming_key=naming_key)
+    return row
+
+
+def shows_ids(following: Following, github: FakeGitHub, *, is_shown: bool = True, key: str = KEY) -> None:
+    """An earlier run of the workflow is seen with its id in its name, or without."""
+    run = started(github, Plan(), title="to be named")
+    earlier = dispatched(run)
+    GitHubRun.objects.filter(pk=earlier.pk).update(naming_key=key)
+    run.title = f"Nightly {earlier.pk}" if is_shown else "Nightly"
+    following.turn(seconds=5)
+    assert ended(earlier).status == "success"
+    earlier.delete()
+
+
 def test_an_ambiguous_dispatch_that_started_nothing_may_be_sent_again(following, github, told):
-    row = dispatched(None, job=correlating(max_retries=1), **AMBIGUOUS)
+    shows_ids(following, github)
+    told.clear()
+    row = ambiguous(correlating(max_retries=1))
 
     following.turn(minutes=4)
     assert ended(row).status == "running"
@@ -588,8 +623,131 @@ def test_an_ambiguous_dispatch_that_started_nothing_may_be_sent_again(following,
     assert told == []
 
 
+@pytest.mark.parametrize("seen", [[], [False], [True, False]])
+def test_a_workflow_that_is_not_known_to_show_the_id_is_never_dispatched_again(following, github, told, seen):
+    """Its run may be there under a name without the id."""
+    for is_shown in seen:
+        shows_ids(following, github, is_shown=is_shown)
+    told.clear()
+    row = ambiguous(correlating(max_retries=3))
+    started(github, Plan(), title="Nightly, as it is always called")
+
+    for _ in range(5):
+        following.turn(minutes=2)
+
+    row = ended(row)
+    assert (row.status, row.attempt, row.reason) == ("failed", 1, Reason.UNCERTAIN)
+    assert "no earlier run has shown" in row.error_message
+    assert "502 Bad Gateway" in row.error_message
+    assert len(told) == 1
+
+
+def test_the_name_of_another_branch_or_input_proves_nothing(following, github):
+    shows_ids(following, github, key="another's")
+    row = ambiguous(correlating(max_retries=3))
+
+    following.turn(minutes=6)
+
+    assert ended(row).reason == Reason.UNCERTAIN
+
+
+def test_what_a_run_is_called_is_learned_from_each_that_is_newer(following, github):
+    """Whoever takes the id out of the run-name again is believed; an older run that ends late is not."""
+    shows_ids(following, github)
+    shows_ids(following, github, is_shown=False)
+    late = started(github, Plan(working_s=60))
+    earlier = dispatched(late)
+    late.title = f"Nightly {earlier.pk}"
+    GitHubRun.objects.filter(pk=earlier.pk).update(naming_key=KEY, dispatched_at=NOON - timedelta(hours=1))
+
+    following.turn(seconds=5)
+
+    assert RunNaming.objects.get().shows_id is False
+
+
+def test_that_the_name_shows_the_id_is_written_once(following, github):
+    shows_ids(following, github)
+    before = RunNaming.objects.get().dispatched_at
+    following.clock.forward(minutes=1)
+
+    shows_ids(following, github)
+
+    assert (RunNaming.objects.get().shows_id, RunNaming.objects.get().dispatched_at) == (True, before)
+
+
+def test_five_minutes_count_from_the_end_of_the_dispatch(following, github):
+    """A job may wait as long for its answer: GitHub may have taken the request at the last moment."""
+    shows_ids(following, github)
+    row = ambiguous(correlating(max_retries=1), completed_at=NOON + timedelta(minutes=5))
+
+    following.turn(minutes=9)
+    assert ended(row).status == "running"
+    following.turn(minutes=2)
+
+    assert ended(row).reason == Reason.NOT_STARTED
+
+
+def test_a_run_is_looked_for_from_the_beginning_of_its_dispatch_on(following, github):
+    row = ambiguous(correlating(), completed_at=NOON + timedelta(hours=2))
+    started(github, Plan(), title=f"Nightly {row.pk}")
+
+    following.turn(hours=2, seconds=5)
+
+    assert ended(row).status == "success"
+
+
+def test_a_longest_wait_of_less_than_five_minutes_proves_nothing(following, github):
+    shows_ids(following, github)
+    row = ambiguous(correlating(max_retries=3, follow_timeout_minutes=2))
+
+    following.turn(minutes=3)
+
+    row = ended(row)
+    assert (row.status, row.attempt, row.reason) == ("failed", 1, Reason.UNCERTAIN)
+    assert "the longest wait was over" in row.error_message
+
+
+def test_a_run_beyond_what_github_lists_is_not_taken_for_missing(following, github, monkeypatch):
+    monkeypatch.setattr(look, "MOST_PAGES", 2)
+    shows_ids(following, github)
+    row = ambiguous(correlating(max_retries=3))
+    for _ in range(200):
+        started(github, Plan(working_s=10**6))
+
+    following.turn(minutes=6)
+
+    assert (ended(row).status, row.attempt) == ("running", 1)
+    assert "lists no more" in GitHubRun.objects.get(pk=row.pk).last_error
+
+
+@pytest.mark.parametrize(("minutes", "status"), [(-10, "running"), (10, "running"), (3, "queued")])
+def test_a_clock_that_differs_from_githubs_proves_nothing(following, github, minutes, status):
+    """The list is of what began after a time by our clock; GitHub puts the beginning by its own."""
+    shows_ids(following, github)
+    row = ambiguous(correlating(max_retries=3))
+    at = NOON + timedelta(minutes=6 + minutes, seconds=5)
+    empty = Reply.json({"total_count": 0, "workflow_runs": []}, headers={"Date": format_datetime(at)})
+    github.read_fault = empty
+
+    following.turn(minutes=6)
+
+    assert ended(row).status == status
+
+
+def test_a_list_that_cannot_be_read_whole_proves_nothing(following, github):
+    shows_ids(following, github)
+    row = ambiguous(correlating(max_retries=3))
+    unreadable = Reply.json({"total_count": 1, "workflow_runs": [{"id": None, "status": "queued"}]})
+    github.read_fault = unreadable
+
+    following.turn(minutes=6)
+
+    assert ended(row).status == "running"
+
+
 def test_without_retries_it_fails_and_says_that_nothing_was_started(following, github):
-    row = dispatched(None, job=correlating(), **AMBIGUOUS)
+    shows_ids(following, github)
+    row = ambiguous(correlating())
 
     following.turn(minutes=6)
 
@@ -609,18 +767,25 @@ def test_nothing_is_sent_again_while_github_cannot_be_asked(following, github):
     assert (ended(row).status, row.attempt) == ("running", 1)
 
 
-def test_a_sender_that_died_leaves_a_run_to_look_for(following, github, term):
-    """Killed between the dispatch and its record: RESCUE does not know, GitHub does."""
+def rescued(term: Term, job: Any, **values: Any) -> JobExecution:
+    """A run whose sender died, before or after the dispatch: RESCUE does not know."""
     row = ExecutionFactory(
-        job=correlating(),
+        job=job,
         running=True,
         execution_type="github_actions",
         claim_token=TOKEN,
         started_at=NOON,
         deadline_at=NOON - timedelta(days=400),
+        **values,
     )
     rescue_stuck(now=NOON, term=term)
-    assert ended(row).status == "running"
+    return ended(row)
+
+
+def test_a_sender_that_died_leaves_a_run_to_look_for(following, github, term):
+    """Killed between the dispatch and its record: RESCUE does not know, GitHub does."""
+    row = rescued(term, correlating())
+    assert row.status == "running"
     started(github, Plan(), title=f"Nightly {row.pk}")
 
     following.turn(seconds=5)
@@ -628,19 +793,72 @@ def test_a_sender_that_died_leaves_a_run_to_look_for(following, github, term):
     assert ended(row).status == "success"
 
 
+def test_what_a_dead_sender_left_is_never_dispatched_again(following, github, term):
+    """Nobody knows what it sent, and when: it may have been frozen, and send yet."""
+    shows_ids(following, github)
+    row = rescued(term, correlating(max_retries=3))
+
+    following.turn(minutes=6)
+
+    row = ended(row)
+    assert (row.status, row.attempt, row.reason) == ("failed", 1, Reason.UNCERTAIN)
+
+
+@pytest.mark.parametrize(("own_target", "status"), [(False, "running"), (True, "failed")])
+def test_a_run_by_hand_is_looked_for_where_it_was_given_the_id(term, own_target, status):
+    """Another workflow, of this run only, is not given the id; other inputs or another branch are."""
+    job = correlating()
+    target = "acme/other/actions/workflows/else.yml" if own_target else job.target
+    own = encrypt('{"inputs": {"a": "b"}, "ref": "release"}')
+
+    row = rescued(term, job, target=target, overrides=own)
+
+    assert row.status == status
+
+
+def test_what_goes_back_to_the_queue_is_not_followed_any_more(term):
+    """RESCUE was too early: the sender tells that nothing was sent, or that GitHub refused for now."""
+    unsent, limited = rescued(term, correlating()), rescued(term, correlating(max_retries=1))
+    refused = {"response_status": 429, "reason": Reason.HTTP_STATUS, "is_retryable": True}
+
+    record([answer(unsent, outcome=Outcome.NOT_SENT)], now=NOON)
+    record([answer(limited, outcome=Outcome.FAILED, **refused)], now=NOON)
+
+    assert [ended(row).status for row in (unsent, limited)] == ["queued", "queued"]
+    assert not GitHubRun.objects.exists()
+
+
+@pytest.mark.parametrize("max_retries", [0, 1])
+def test_a_run_that_the_webhook_has_just_named_is_neither_ended_nor_dispatched_again(
+    following, github, told, max_retries, monkeypatch
+):
+    shows_ids(following, github)
+    told.clear()
+    row = ambiguous(correlating(max_retries=max_retries))
+    run = started(github, Plan(working_s=1000), title=f"Nightly {row.pk}")
+    github.listed_after_s = 10**6
+    real = follower.write
+
+    def named_meanwhile(*args: Any, **rest: Any) -> int:
+        take_event(
+            {"workflow_run": run.as_json("", github.clock()), "repository": {"full_name": "acme/app"}},
+            now=following.clock(),
+        )
+        ended_now: int = real(*args, **rest)
+        return ended_now
+
+    monkeypatch.setattr(follower, "write", named_meanwhile)
+    following.turn(minutes=6)
+
+    assert (ended(row).status, row.attempt) == ("running", 1)
+    assert GitHubRun.objects.get(pk=row.pk).run_id == run.run_id
+    assert told == []
+
+
 def test_a_sender_that_died_without_an_id_to_look_for_is_interrupted(term):
-    row = ExecutionFactory(
-        job=JobFactory(github=True, max_retries=3),
-        running=True,
-        execution_type="github_actions",
-        claim_token=TOKEN,
-        started_at=NOON,
-        deadline_at=NOON - timedelta(days=400),
-    )
+    row = rescued(term, JobFactory(github=True, max_retries=3))
 
-    rescue_stuck(now=NOON, term=term)
-
-    assert (ended(row).status, row.reason) == ("failed", Reason.INTERRUPTED)
+    assert (row.status, row.reason) == ("failed", Reason.INTERRUPTED)
 
 
 # ---- tokens -----------------------------------------------------------------------------------

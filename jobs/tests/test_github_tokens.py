@@ -28,8 +28,13 @@ from jobs.services.github_check import Expiring, check_github_token, look_for_ex
 from jobs.services.github_tokens import create_github_token, delete_github_token, update_github_token
 from jobs.services.trial import try_target
 from jobs.tests.factories import NOON, JobFactory
+from notifications.audience import FAILURES
+from notifications.engine.mail import build_mail
+from notifications.engine.slack import build_post
 from notifications.github_tokens import announce_expiring
-from notifications.models import Notification
+from notifications.models import Message, Notification, NotificationPreferences
+from notifications.services.slack_settings import update_slack_settings
+from notifications.unsubscribe import Subscription, unsubscribe, why_unwanted
 
 pytestmark = pytest.mark.django_db
 SECRET = "github_pat_11AAAAAAA0123456789"
@@ -38,6 +43,7 @@ SECRET = "github_pat_11AAAAAAA0123456789"
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
     github_app._kept.clear()
+    github_app._refused.clear()
 
 
 @pytest.fixture
@@ -156,8 +162,8 @@ def test_a_test_run_uses_the_same_token(github):
     make()
     target = {"github_repo": "acme/app", "github_workflow_name": "w.yml", "ref": "main"}
 
-    assert try_target(target).ok
-    assert not try_target({**target, "github_repo": "other/app"}).ok
+    assert try_target(target, now=NOON).ok
+    assert not try_target({**target, "github_repo": "other/app"}, now=NOON).ok
 
 
 # ---- an App -----------------------------------------------------------------------------------
@@ -176,7 +182,7 @@ def test_an_app_is_asked_for_a_token_once_an_hour(github, app_key):
     github.mode = Mode.RUN_DETAILS
     target = {"github_repo": "acme/app", "github_workflow_name": "w.yml", "ref": "main"}
 
-    results = [try_target(target) for _ in range(3)]
+    results = [try_target(target, now=NOON) for _ in range(3)]
 
     assert [result.ok for result in results] == [True, True, True]
     assert [result.kind for result in results] == [TargetKind.GITHUB_ACTIONS] * 3
@@ -189,11 +195,34 @@ def test_an_app_is_asked_for_a_token_once_an_hour(github, app_key):
 def test_an_app_that_github_does_not_know_says_so(github, app_key):
     make(kind="app", app_id="78", installation_id="5", secret=app_key[0])
 
-    result = try_target({"github_repo": "acme/app", "github_workflow_name": "w.yml", "ref": "main"})
+    target = {"github_repo": "acme/app", "github_workflow_name": "w.yml", "ref": "main"}
+    result = try_target(target, now=NOON)
 
     assert not result.ok
     assert "GitHub App was given no token" in result.message
     assert not github.runs
+
+
+def test_a_key_that_was_entered_anew_is_tried_at_once(github, app_key):
+    target = {"github_repo": "acme/app", "github_workflow_name": "w.yml", "ref": "main"}
+    row = make(kind="app", app_id="78", installation_id="5", secret=app_key[0])
+    results = [try_target(target, now=NOON) for _ in range(3)]
+    assert [result.ok for result in results] == [False] * 3
+    assert len(github.calls_of("POST", "/access_tokens")) == 1, "a refusal stands for a while"
+
+    github.apps["77"] = (app_key[1], {"actions": "write"})
+    update_github_token(row, data={"app_id": "77"}, by=None, now=NOON)
+
+    assert try_target(target, now=NOON).ok
+
+
+def test_a_check_asks_for_a_token_although_one_was_refused_a_moment_ago(github, app_key):
+    row = make(kind="app", app_id="77", installation_id="5", secret=app_key[0])
+    target = {"github_repo": "acme/app", "github_workflow_name": "w.yml", "ref": "main"}
+    assert not try_target(target, now=NOON).ok
+    github.apps["77"] = (app_key[1], {"actions": "write", "contents": "read", "metadata": "read"})
+
+    assert check_github_token(row, now=NOON).ok
 
 
 # ---- checked ----------------------------------------------------------------------------------
@@ -210,6 +239,28 @@ def test_a_good_token_is_said_to_be_good(github):
     assert not github.runs, "a check starts nothing"
     row.refresh_from_db()
     assert (row.checked_at, row.expires_at) == (NOON, NOON + timedelta(days=400))
+
+
+def test_an_enterprise_server_without_rate_limits_takes_a_good_token_too(github, settings):
+    github.has_rate_limits = False
+    settings.GITHUB_TOKEN = ""
+    github.grants[SECRET] = Grant(expires_at=(NOON + timedelta(days=400)).timestamp())
+    github.world.add("acme/app", {"w.yml": "on: workflow_dispatch"})
+    row = make(repo="app")
+
+    assert check_github_token(row, now=NOON).ok
+    assert [one.expires_at for one in look_for_expiry(now=NOON)] == [NOON + timedelta(days=400)]
+    github.grants.clear()
+    assert "Bad credentials" in str(check_github_token(row, now=NOON))
+
+
+def test_an_enterprise_server_without_rate_limits_takes_an_app_too(github, app_key):
+    github.has_rate_limits = False
+    row = app(app_key, github)
+    github.world.add("acme/app", {"w.yml": "on: workflow_dispatch"})
+    JobFactory(github=True)
+
+    assert check_github_token(row, now=NOON).ok
 
 
 @pytest.mark.parametrize(
@@ -237,6 +288,17 @@ def test_a_check_of_an_app_reads_its_permissions(github, app_key):
     assert [line.what for line in done.lines if not line.ok] == ["Actions: write"]
 
 
+def test_a_token_of_an_app_that_was_revoked_is_asked_for_anew_by_the_next_check(github, app_key):
+    row = app(app_key, github)
+    github.world.add("acme/app", {"w.yml": "on: workflow_dispatch"})
+    assert check_github_token(row, now=NOON).ok
+    github._app_tokens.clear()
+    github.grants.clear()
+
+    assert not check_github_token(row, now=NOON).ok
+    assert check_github_token(row, now=NOON).ok
+
+
 def test_a_token_that_github_does_not_take(github):
     done = check_github_token(make(), now=NOON)
 
@@ -259,6 +321,57 @@ def test_the_end_is_announced_two_weeks_and_three_days_before_once_each(github, 
 
     assert [days for days, count in told.items() if count] == [14, 3, 0]
     assert {notice.user_id for notice in Notification.objects.all()} == {an_admin.pk}
+
+
+def test_the_end_is_told_by_mail_and_slack_once_each(an_admin, settings):
+    settings.MAIL_ENABLED = True
+    settings.PUBLIC_BASE_URL = "https://cron.example"
+    deaf = UserFactory(role="admin", username="deaf")
+    NotificationPreferences.objects.create(user=deaf, email_on_job_failure=False, updated_at=NOON)
+    UserFactory()
+    url = "https://hooks.slack.com/services/T000/B000/abcdefghijklmnop"
+    update_slack_settings(data={"is_enabled": True, "webhook_url": url}, by=None, now=NOON)
+    token = Expiring(key="acme/", name="acme/<*>", expires_at=NOON + timedelta(days=2))
+
+    for _ in range(2):
+        announce_expiring([token], now=NOON)
+
+    mail, slack = Message.objects.order_by("channel")
+    assert (mail.channel, mail.recipient, slack.channel) == ("email", an_admin.email, "slack")
+    assert why_unwanted(mail) == ""
+    built = build_mail(mail)
+    assert built.subject == "[cronsched] The GitHub token acme/<*> ends on 2026-03-12"
+    assert "Make a new one at GitHub" in str(built.body)
+    assert "https://cron.example/admin/jobs/githubtoken/" in str(built.body)
+    html = str(built.alternatives[0][0])
+    assert "acme/&lt;*&gt;" in html
+    assert "acme/<*>" not in html
+    text = json.dumps(build_post(slack))
+    assert "Make a new one at GitHub" in text
+    assert "acme/&lt;*&gt;" in text
+
+
+def test_several_ends_are_one_message(an_admin, settings):
+    settings.MAIL_ENABLED = True
+    ends = {"a": NOON - timedelta(hours=1), "b": NOON + timedelta(days=10)}
+
+    announce_expiring([Expiring(key=key, name=key, expires_at=at) for key, at in ends.items()], now=NOON)
+
+    built = build_mail(Message.objects.get())
+    assert built.subject == "[cronsched] 2 GitHub tokens have ended or end soon"
+    assert "The GitHub token a ended on 2026-03-10" in str(built.body)
+    assert "The GitHub token b ends on 2026-03-20" in str(built.body)
+
+
+def test_whoever_left_the_mail_gets_none(an_admin, settings):
+    settings.MAIL_ENABLED = True
+    token = Expiring(key="acme/", name="acme/*", expires_at=NOON)
+    announce_expiring([token], now=NOON)
+    unsubscribe(Subscription(address=an_admin.email, topics=[FAILURES]), now=NOON)
+
+    assert "unsubscribed" in why_unwanted(Message.objects.get())
+    announce_expiring([Expiring(key="b", name="b", expires_at=NOON)], now=NOON)
+    assert Message.objects.count() == 1
 
 
 def test_github_tells_the_end(github, settings):

@@ -13,7 +13,7 @@ from django.test import Client
 from cronsched.testing.fake_github import Plan, Run, workflow_run_event
 from jobs.choices import FollowState
 from jobs.engine.messages import Reason
-from jobs.models import GitHubRun
+from jobs.models import GitHubRun, RunNaming
 from jobs.services.github_webhook import is_genuine
 from jobs.tests.factories import NOON
 from jobs.tests.test_follow import (  # noqa: F401 - fixtures
@@ -71,6 +71,32 @@ def test_an_end_comes_at_once_and_without_a_question(following, github, told):  
     assert ended(row).status == "success"
     assert len(github.sink.calls) == asked
     assert len(told) == 1
+
+
+def test_what_the_run_is_called_is_learned_from_an_event(following, github):  # noqa: F811
+    row = dispatched(None, job=correlating())
+    GitHubRun.objects.filter(pk=row.pk).update(naming_key="a workflow's")
+    run = started(github, Plan(), title=f"Nightly {row.pk}")
+
+    send(*event(github, run), at=following.clock.now)
+    following.turn(seconds=1)
+
+    assert ended(row).status == "success"
+    assert RunNaming.objects.get().shows_id
+
+
+def test_a_run_that_was_given_up_and_turns_up_after_all_ends_its_execution(following, github, told):  # noqa: F811
+    row = dispatched(None, job=correlating(), response_status=502, reason=Reason.HTTP_STATUS)
+    following.turn(minutes=6)
+    assert (ended(row).status, row.reason) == ("failed", Reason.UNCERTAIN)
+    run = started(github, Plan(), title=f"Nightly {row.pk}")
+
+    answer = send(*event(github, run), at=following.clock.now)
+    following.turn(seconds=1)
+
+    assert answer.json()["matched"] == 1
+    assert (ended(row).status, row.reason) == ("success", "")
+    assert [status for status, _ in told] == ["failed", "success"]
 
 
 def test_a_failure_still_names_its_jobs(following, github):  # noqa: F811

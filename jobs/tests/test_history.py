@@ -8,9 +8,10 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts.tests.factories import UserFactory
 from cronsched.core.errors import InvalidInput
-from jobs.models import JobExecution, UntoldRun
+from jobs.models import JobExecution, RunAttempt, UntoldRun
 from jobs.services import history
 from jobs.services.history import prunable_runs, prune_executions
+from jobs.services.lifecycle import delete_job
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 from notifications.inapp import Notice, post
 from notifications.models import Notification
@@ -65,6 +66,23 @@ def test_what_was_told_stays_without_the_link():
     assert not UntoldRun.objects.exists()
 
 
+def test_earlier_attempts_go_with_their_run_and_no_others():
+    run, kept = aged(9 * DAY), aged(DAY)
+    attempts = [attempt_of(each) for each in (run, kept)]
+
+    assert sum(prune_executions(days=7, now=NOON)) == 1
+    assert list(RunAttempt.objects.all()) == [attempts[1]]
+
+    delete_job(kept.job, by=None, now=NOON)
+    assert not RunAttempt.objects.exists()
+
+
+def attempt_of(run: JobExecution) -> RunAttempt:
+    return RunAttempt.objects.create(
+        execution=run, number=1, allowed=3, started_at=run.started_at, ended_at=run.started_at
+    )
+
+
 def test_a_batch_costs_the_same_however_large():
     def cost(count: int) -> int:
         job = JobFactory()
@@ -76,7 +94,8 @@ def test_a_batch_costs_the_same_however_large():
             assert sum(prune_executions(days=7, now=NOON)) == count
         return len(queries)
 
-    assert cost(2) == cost(100) <= 8
+    # One of them for each table that points at runs.
+    assert cost(2) == cost(100) <= 9
 
 
 @pytest.mark.parametrize("days", [0, -1, 36_501, 10**12])

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, connection
+from django.test.utils import CaptureQueriesContext
 
 from cronsched.core.http.guard import AddressPolicy
 from cronsched.testing.fixtures_engine import Steady
@@ -234,3 +236,18 @@ def test_a_stop_waits_for_no_hanging_tick(engine, monkeypatch):
     assert not release.is_set()
     release.set()
     engine.ticker._ticking.acquire(timeout=10)
+
+
+@pytest.mark.databases
+def test_a_tick_that_finds_nothing_reads_twice_and_locks_nothing(engine):
+    """Each second of most of the day: no transaction, which would keep SQLite's other writers out."""
+    JobFactory(next_run_at=NOON + timedelta(minutes=1))
+    ExecutionFactory(queued=True, manual=True, available_at=NOON + timedelta(minutes=1))
+    engine.tick()
+
+    with CaptureQueriesContext(connection) as queries:
+        engine.tick()
+
+    statements = [query["sql"] for query in queries]
+    assert len(statements) == 2, statements
+    assert all(sql.startswith("SELECT") and "FOR UPDATE" not in sql for sql in statements)

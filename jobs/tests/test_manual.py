@@ -192,6 +192,23 @@ def test_deleted_job_is_not_found() -> None:
         run_job_now(job, by=None, now=NOON)
 
 
+@pytest.mark.parametrize(
+    ("own_target", "is_refused"), [({}, True), ({"github_workflow_name": "x.yml"}, False)]
+)
+def test_the_id_counts_as_an_input_where_it_is_sent(a_user, own_target, is_refused):
+    inputs = {f"input{number}": 1 for number in range(25)}
+    job = JobFactory(github=True, github_correlation_input="cronsched_id")
+
+    def run() -> None:
+        run_job_now(job, by=a_user, now=NOON, overrides={"inputs": inputs, **own_target})
+
+    if is_refused:
+        with pytest.raises(InvalidInput, match="these are 26"):
+            run()
+    else:
+        run()
+
+
 def test_inputs_of_one_run_may_not_be_more_than_github_takes(a_user):
     job = JobFactory(github=True, metadata={f"input{number}": 1 for number in range(20)})
 

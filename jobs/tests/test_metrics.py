@@ -12,6 +12,7 @@ from jobs.engine.claim import claim
 from jobs.engine.messages import Outcome, Reason
 from jobs.engine.plan import plan_due
 from jobs.engine.record import record
+from jobs.models import JobExecution
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 
 pytestmark = pytest.mark.django_db
@@ -77,15 +78,51 @@ def test_the_lag_is_from_the_slot_until_the_claim(grown, term, engine_config):
     assert (grown("run_lag_seconds_count"), grown("run_lag_seconds_sum")) == (1, 1.5)
 
 
-def test_a_failure_is_one_line_with_its_ids(caplog, result_of, django_capture_on_commit_callbacks):
+def test_each_end_is_one_line_with_its_ids(caplog, result_of, django_capture_on_commit_callbacks):
     good, bad = (ExecutionFactory(running=True, claim_token=uuid.uuid4()) for _ in range(2))
     failed = result_of(bad, now=NOON, outcome=Outcome.FAILED, reason=Reason.HTTP_STATUS, response_status=503)
 
     with caplog.at_level(logging.INFO, "jobs.runs"), django_capture_on_commit_callbacks(execute=True):
         record([result_of(good, now=NOON), failed], now=NOON)
 
-    (line,) = [entry.getMessage() for entry in caplog.records if entry.name == "jobs.runs"]
-    assert line == (
-        f"run ended execution={bad.pk} job={bad.job_id} status=failed reason=http_status response=503 "
-        f"attempt=1 slot={bad.scheduled_for.isoformat()}"
+    lines = {entry.getMessage() for entry in caplog.records if entry.name == "jobs.runs"}
+    assert lines == {
+        (
+            f"run ended execution={good.pk} job={good.job_id} status=success reason=- response=200 "
+            f"attempt=1 slot={good.scheduled_for.isoformat()}"
+        ),
+        (
+            f"run ended execution={bad.pk} job={bad.job_id} status=failed reason=http_status response=503 "
+            f"attempt=1 slot={bad.scheduled_for.isoformat()}"
+        ),
+    }
+
+
+def test_what_is_tried_again_or_was_not_sent_is_a_line_with_its_ids(
+    caplog, result_of, django_capture_on_commit_callbacks
+):
+    again, unsent = (
+        ExecutionFactory(running=True, claim_token=uuid.uuid4(), job=JobFactory(max_retries=1))
+        for _ in range(2)
+    )
+    failed = result_of(again, now=NOON, outcome=Outcome.FAILED, reason=Reason.TIMEOUT, is_retryable=True)
+
+    with caplog.at_level(logging.INFO, "jobs.runs"), django_capture_on_commit_callbacks(execute=True):
+        record([failed, result_of(unsent, now=NOON, outcome=Outcome.NOT_SENT)], now=NOON)
+
+    assert {entry.getMessage() for entry in caplog.records if entry.name == "jobs.runs"} == {
+        f"run is tried again execution={again.pk} job={again.job_id} attempt=1 reason=timeout",
+        f"run was not sent, it is queued again execution={unsent.pk} job={unsent.job_id}",
+    }
+
+
+def test_every_slot_that_came_due_is_counted(grown, term, engine_config):
+    JobFactory(catch_up="all", next_run_at=NOON - timedelta(minutes=2))
+    JobFactory(next_run_at=NOON - timedelta(hours=1))
+
+    planned = [one.slots for one in plan_due(now=NOON, term=term, config=engine_config)]
+
+    assert (
+        sum(planned)
+        == JobExecution.objects.count() - 1 + JobExecution.objects.get(status="missed").missed_count
     )

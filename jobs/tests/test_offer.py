@@ -11,7 +11,17 @@ import pytest
 from cronsched.testing.threads import at_once
 from jobs.engine.claim import claim_offered
 from jobs.engine.lease import LeaseLost, Term
-from jobs.engine.offer import IDS_PER_MESSAGE, PAUSE_S, REOFFER_S, Offers, take
+from jobs.engine.messages import Outcome, Reason
+from jobs.engine.offer import (
+    IDS_PER_MESSAGE,
+    PATIENT_AFTER_S,
+    PATIENT_REOFFER_S,
+    PAUSE_S,
+    REOFFER_S,
+    Offers,
+    take,
+)
+from jobs.engine.record import record
 from jobs.models import JobExecution
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 from taxonomy.tests.factories import TeamFactory
@@ -72,6 +82,33 @@ def test_what_nobody_claimed_is_offered_again(offers, broker, term):
     offers(now=NOON + seconds(REOFFER_S + 1), term=term)
 
     assert broker.messages[1:] == [("", [lost.pk])]
+
+
+def test_what_waits_long_is_offered_less_often(offers, broker, term):
+    """Its queue has no worker: a message each ten seconds would fill the broker in a night."""
+    queued(available_at=NOON - seconds(PATIENT_AFTER_S + 1))
+
+    for second in range(0, 3600, 10):
+        offers(now=NOON + seconds(second), term=term)
+
+    # At once, and then as often as its patience is over at one of these seconds.
+    assert len(broker.messages) == 1 + 3590 // (PATIENT_REOFFER_S + 10)
+
+
+def test_a_retry_is_offered_when_it_is_due(offers, broker, term, result_of):
+    run = queued(job=JobFactory(max_retries=2))
+    offers(now=NOON, term=term)
+    JobExecution.objects.filter(pk=run.pk).update(status="running", claim_token=uuid.uuid4())
+    run.refresh_from_db()
+
+    record(
+        [result_of(run, now=NOON, outcome=Outcome.FAILED, reason=Reason.TIMEOUT, is_retryable=True)], now=NOON
+    )
+    run.refresh_from_db()
+    offers(now=run.available_at, term=term)
+
+    assert run.status == "queued"
+    assert broker.told == [run.pk, run.pk]
 
 
 def test_a_team_with_a_queue_has_its_runs_there(offers, broker, term):
@@ -154,7 +191,7 @@ def test_who_lost_the_lease_offers_nothing(broker, offers):
 
 
 def test_a_message_that_comes_twice_is_claimed_once(engine_config):
-    run = queued()
+    run = queued(offered_at=NOON)
     values = {"now": NOON, "config": engine_config, "send_by": 7.0}
 
     first = claim_offered([run.pk], holder="a:1", **values)
@@ -167,7 +204,7 @@ def test_a_message_that_comes_twice_is_claimed_once(engine_config):
 
 @pytest.mark.django_db(transaction=True)
 def test_two_workers_at_once_share_what_they_are_both_told_of(engine_config, close_thread_connections):
-    ids = [queued().pk for _ in range(20)]
+    ids = [queued(offered_at=NOON).pk for _ in range(20)]
 
     values = {"now": NOON, "config": engine_config, "send_by": 9.0}
 

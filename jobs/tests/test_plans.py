@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 
 from cronsched.testing.fixtures_admin import Visitor
 from jobs.admin.execution import ExecutionAdmin
+from jobs.admin.filters import CATEGORY, TEAM
 from jobs.engine.lease import Term
 from jobs.engine.tally import count_closed_hours
 from jobs.models import Job
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
+from taxonomy.tests.factories import CategoryFactory
 
 pytestmark = [
     pytest.mark.django_db,
@@ -119,3 +122,19 @@ def test_the_page_of_the_admin_site_is_found_without_its_rows(
     assert len(ordered) == 1
     assert "JOIN" not in ordered[0]
     assert "error_message" not in ordered[0]
+
+
+@pytest.mark.parametrize("by_job", [TEAM + "={team}", CATEGORY + "={category}", "q=job"])
+@pytest.mark.parametrize("status", ["", "&status__exact=failed", "&status__exact=problem"])
+def test_what_the_admin_site_narrows_to_jobs_goes_along_the_index_by_job(
+    admin_site: Visitor, counted: Job, by_job: str, status: str
+):
+    """Along the index by status, each failure of every team was read: 185 ms of a million runs."""
+    CategoryFactory(slug="another")
+    query = by_job.format(team=counted.pic_team_id, category=counted.category_id) + status
+    path = f"{reverse('admin:jobs_jobexecution_changelist')}?{query}"
+
+    *finding, _rows = [plan for plan in plans_of(admin_site, path) if "execution_" in plan]
+
+    assert finding
+    assert not [plan for plan in finding if OF_JOB not in plan or OF_STATUS in plan], finding

@@ -16,7 +16,7 @@ from jobs.engine.claim import claim
 from jobs.engine.messages import DeliveryResult, Outcome, Reason
 from jobs.engine.record import record
 from jobs.engine.rescue import rescue_stuck
-from jobs.models import Job, JobExecution
+from jobs.models import Job, JobExecution, RunAttempt
 from jobs.signals import runs_finished
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 
@@ -117,6 +117,32 @@ class TestARunWithRetriesLeft:
         assert told == []
         row.job.refresh_from_db()
         assert (row.job.last_status, row.job.consecutive_failures) == ("", 0)
+
+    def test_keeps_what_the_attempt_came_to(self, result_of):
+        row = running(max_retries=3, scheduled_for=NOON)
+        for attempt, status in ((1, 503), (2, 429)):
+            JobExecution.objects.update(status="running", attempt=attempt, claim_token=row.claim_token)
+            begun = NOON + timedelta(minutes=attempt)
+            failed = {"attempt": attempt, "response_status": status, "error_message": f"It was {status}\x00."}
+            result = result_of(row, now=begun, **failed, **RETRYABLE)
+            record([result], now=begun)
+            Job.objects.update(max_retries=5)
+
+        kept = RunAttempt.objects.values_list(
+            "execution_id", "number", "allowed", "response_status", "reason", "error_message"
+        )
+        assert list(kept) == [
+            (row.pk, 1, 4, 503, "http_status", "It was 503."),
+            (row.pk, 2, 6, 429, "http_status", "It was 429."),
+        ]
+        assert [one.ended_at >= one.started_at for one in RunAttempt.objects.all()] == [True, True]
+
+    def test_nothing_is_kept_and_asked_of_a_run_that_is_not_repeated(self, result_of):
+        row = running(max_retries=0)
+        with CaptureQueriesContext(connection) as queries:
+            record([result_of(row, now=NOON, **RETRYABLE)], now=NOON)
+
+        assert not [query for query in queries if "runattempt" in query["sql"]]
 
     def test_waits_as_long_as_the_receiver_asked(self, result_of):
         row = running()

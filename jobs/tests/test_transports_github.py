@@ -259,6 +259,47 @@ def test_a_server_that_does_not_know_the_field_is_asked_without_it_and_remembere
     assert len(fake_github.runs) == 2
 
 
+def test_a_400_that_does_not_name_the_field_is_tried_without_it_too(fake_github):
+    fake_github.mode = Mode.OLD_SERVER_WITHOUT_WORDS
+
+    verdicts = [dispatch(fake_github, **followed(correlation_input="id")) for _ in range(2)]
+
+    assert [verdict.outcome for verdict in verdicts] == [Outcome.FOLLOWED] * 2
+    assert ["return_run_details" in call.json() for call in fake_github.sink.calls] == [True, False, False]
+    assert len(fake_github.runs) == 2
+
+
+def test_a_400_for_another_reason_is_told_and_teaches_nothing_about_the_server(fake_github):
+    fake_github.mode = Mode.BAD_REQUEST
+
+    verdict = dispatch(fake_github)
+
+    assert (verdict.outcome, verdict.response_status) == (Outcome.FAILED, 400)
+    assert "Problems parsing JSON" in verdict.error_message
+    assert len(fake_github.sink.calls) == 2
+    assert not github._without_details
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_another"),
+    [
+        ({}, False),
+        ({"owner": "ACME", "repo": "Site"}, False),
+        ({"inputs": {"a": "b"}, "token": "ghp_another"}, False),
+        ({"workflow": "other.yml"}, True),
+        ({"ref": "release"}, True),
+        ({"repo": "app"}, True),
+        ({"correlation_input": "other"}, True),
+    ],
+)
+def test_what_runs_are_named_after_is_told_apart(changes, is_another):
+    key = github.naming_key(target(correlation_input="id"))
+
+    assert (github.naming_key(target(**{"correlation_input": "id", **changes})) != key) is is_another
+    assert len(key) == 64
+    assert github.naming_key(target()) == ""
+
+
 def test_a_204_without_a_way_to_find_the_run_says_so(fake_github):
     verdict = dispatch(fake_github, **followed())
 
@@ -288,7 +329,8 @@ def test_what_may_have_been_taken_is_looked_for_or_ends_and_is_never_repeated(
 
     assert (verdict.outcome, verdict.is_retryable) == (outcome, False)
     assert "may have been started" in verdict.error_message
-    assert verdict.github_run == (GitHubRunRef() if correlation_input else None)
+    key = github.naming_key(target(correlation_input=correlation_input))
+    assert verdict.github_run == (GitHubRunRef(naming_key=key) if correlation_input else None)
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def build_post(message: Message, *, channel: str = "") -> dict[str, Any]:
 
 def _body(message: Message, context: Mapping[str, Any]) -> list[str]:
     if message.event == Event.END_DATE_REMINDER:
-        return _reminder(context["teams"])
+        return _token_lines(context) if "tokens" in context else _reminder(context["teams"])
     return _summary(context) if message.event == Event.SUMMARY else _fact_lines(context["fact"])
 
 
@@ -196,6 +196,11 @@ def _reminder(teams: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = _within(TEXT_MAX, [line for line in lines if line])
     more = len(teams) - len(lines)
     return [*lines, f"… and {more:,} more teams: <{admin_url('jobs_job_changelist')}|all jobs>"]
+
+
+def _token_lines(context: Mapping[str, Any]) -> list[str]:
+    lines = [f"*{_cut(token['title'], 300)}*\n{escape(token['advice'])}" for token in context["tokens"]]
+    return [*_within(TEXT_MAX, lines), f"<{context['tokens_url']}|GitHub tokens>"]
 
 
 def _team_lines(team: Mapping[str, Any], size: int) -> list[str]:

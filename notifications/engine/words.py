@@ -69,6 +69,7 @@ def context_of(message: Message) -> dict[str, Any]:
         "facts": facts,
         "fact": facts[0] if facts else None,
         "more": sum(payload.get("counts", {}).values()) - shown,
+        "tokens_url": admin_url("jobs_githubtoken_changelist"),
         "history_url": admin_url("jobs_jobexecution_changelist"),
         "frontend_url": settings.FRONTEND_BASE_URL,
     }

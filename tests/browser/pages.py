@@ -15,9 +15,19 @@ from playwright.sync_api import Page
 
 from accounts.tests.factories import PASSWORD
 
+Look = tuple[dict[str, int], str, Iterable[str]]
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 # axe-core's names for the rules of WCAG 2.1, levels A and AA.
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
+CONTRAST = ("color-contrast",)
+# Size, colours, and the rules to look for where the others were looked for in another look.
+ALL_LOOKS: tuple[Look, ...] = (
+    (DESKTOP, "light", ()),
+    (DESKTOP, "dark", CONTRAST),
+    (PHONE, "dark", ()),
+    (PHONE, "light", CONTRAST),
+)
+SHORT_LOOKS: tuple[Look, ...] = ((DESKTOP, "light", ()), (PHONE, "dark", ()))
 # Unfold looks at the browser's own colours only when a page is loaded.
 SWITCH_THEME = """async colours => {
   const root = document.documentElement;
@@ -74,6 +84,14 @@ class Site:
     def faults(self, rules: Iterable[str] = ()) -> list[str]:
         """What axe finds (all of WCAG, or only `rules`), and whether the page scrolls sideways."""
         return [*self.axe(rules), *self.width()]
+
+    def faults_in(self, looks: Iterable[Look], *, of: str) -> list[str]:
+        """The faults of the page that is open in each of these looks, under the name of the page."""
+        found: list[str] = []
+        for viewport, colours, rules in looks:
+            self.look(viewport=viewport, colours=colours)
+            found += [f"{of}, {viewport['width']} {colours}: {text}" for text in self.faults(rules)]
+        return found
 
     def axe(self, rules: Iterable[str] = ()) -> list[str]:
         run_only = {"type": "rule", "values": list(rules)} if rules else {"type": "tag", "values": WCAG}

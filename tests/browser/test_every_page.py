@@ -6,7 +6,6 @@ tests/browser/addresses.py finds the pages; tests/browser/world.py gives them so
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,20 +15,11 @@ from notifications.audience import FAILURES
 from notifications.unsubscribe import unsubscribe_url
 from tests.browser.addresses import models_without_rows, pages_of
 from tests.browser.conftest import NAMES, user_of
-from tests.browser.pages import DESKTOP, PHONE, Site
+from tests.browser.pages import ALL_LOOKS, SHORT_LOOKS, Look, Site
 from tests.browser.world import populate
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
-CONTRAST = ("color-contrast",)
-# Size, colours, and the rules to look for where the others were looked for in another look.
-ALL_LOOKS: Iterable[Any] = (
-    (DESKTOP, "light", ()),
-    (DESKTOP, "dark", CONTRAST),
-    (PHONE, "dark", ()),
-    (PHONE, "light", CONTRAST),
-)
-SHORT_LOOKS: Iterable[Any] = ((DESKTOP, "light", ()), (PHONE, "dark", ()))
 # What people have before them most of the day.
 DAILY = (
     "index",
@@ -40,14 +30,12 @@ DAILY = (
 )
 
 
-def expect_no_faults(site: Site, pages: dict[str, str], looks: Iterable[Any]) -> None:
+def expect_no_faults(site: Site, pages: dict[str, str], looks: Iterable[Look]) -> None:
     """Look at each page in each look; fail with all that is wrong, by page, width and colours."""
     faults: list[str] = []
     for name, path in pages.items():
         site.open(path)
-        for viewport, colours, rules in looks:
-            site.look(viewport=viewport, colours=colours)
-            faults += [f"{name}, {viewport['width']} {colours}: {text}" for text in site.faults(rules)]
+        faults += site.faults_in(looks, of=name)
         assert site.page.title() != "broken", name
     if faults:
         pytest.fail("\n".join(faults))

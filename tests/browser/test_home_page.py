@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -112,6 +113,28 @@ def test_a_number_leads_to_what_it_counts(as_viewer: Site):
 
     expect(page.locator("#result_list tbody tr")).to_have_count(1)
     expect(page.locator("#result_list")).to_contain_text("Broken")
+
+
+@pytest.mark.slow
+def test_days_and_hours_lead_to_what_they_count_by_mouse_and_by_keyboard(as_viewer: Site):
+    failed_job("Broken", user_of("admin"), cron_expression="0 * * * *", next_run_at=datetime.now(UTC))
+    page, rows = as_viewer.page, as_viewer.page.locator("#result_list tbody tr")
+
+    as_viewer.go("index")
+    page.locator("#cs-days summary").press("Enter")
+    failed = page.locator("#cs-days tbody a[href*='status__exact=failed']").first
+    failed.press("Enter")
+    expect(rows).to_have_count(1)
+    expect(page.locator("#result_list")).to_contain_text("Broken")
+
+    as_viewer.go("index")
+    page.locator("#cs-coming summary").press("Enter")
+    page.locator("#cs-coming tbody a").first.press("Enter")
+    expect(rows).to_have_count(1)
+    as_viewer.go("index")
+    page.locator(".cs-chart-timeline a").first.click()
+    expect(page).to_have_url(re.compile("runs_at="))
+    expect(rows).to_have_count(1)
 
 
 @pytest.mark.slow

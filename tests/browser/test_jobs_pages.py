@@ -9,8 +9,12 @@ import pytest
 from django.urls import reverse
 from playwright.sync_api import Page, expect
 
+from accounts.tests.factories import UserFactory
+from cronsched.testing.fake_github import TEST_TOKEN, FakeGitHub
+from cronsched.testing.fake_github.world import NIGHTLY
 from cronsched.testing.http_sink import HttpSink, Reply
 from jobs.models import Job, JobExecution
+from jobs.services.lifecycle import update_job
 from jobs.tests.factories import ExecutionFactory, JobFactory
 from taxonomy.tests.factories import CategoryFactory, TeamFactory
 from tests.browser.conftest import user_of
@@ -58,6 +62,7 @@ def test_a_webhook_job_is_made_with_a_preview(as_user: Site, taxonomy: None):
     expect(preview).to_contain_text("either of them")
 
     expect(page.locator("#id_github_repo")).to_be_hidden()
+    expect(page.get_by_text("At GitHub")).to_be_hidden()
     page.locator("#id_target_url").fill("https://hooks.example.com/run")
     page.get_by_role("button", name="Save", exact=True).click()
 
@@ -67,7 +72,6 @@ def test_a_webhook_job_is_made_with_a_preview(as_user: Site, taxonomy: None):
     assert (job.created_by, job.timezone) == (as_user.user, "America/New_York")
 
 
-@pytest.mark.slow
 @pytest.mark.smoke
 def test_a_github_job_is_made_and_its_metadata_corrected(as_admin: Site, taxonomy: None):
     page = begin_job(as_admin, "Release")
@@ -109,7 +113,64 @@ def test_a_target_is_tested_before_it_is_saved(as_user: Site, taxonomy: None, ht
     assert not Job.objects.exists()
 
 
+@pytest.fixture
+def github(settings: Any, fake_github: FakeGitHub) -> FakeGitHub:
+    settings.GITHUB_API_URL, settings.GITHUB_TOKEN = fake_github.api_url, TEST_TOKEN
+    fake_github.world.add("acme/app", {"nightly.yml": NIGHTLY})
+    return fake_github
+
+
 @pytest.mark.slow
+def test_a_workflow_is_tested_in_the_form_and_from_the_jobs_page(
+    as_admin: Site, taxonomy: None, github: FakeGitHub
+):
+    page = begin_job(as_admin, "Report")
+    page.get_by_label("a GitHub Actions workflow").check()
+    page.locator("#id_github_owner").fill("acme")
+    page.locator("#id_github_repo").fill("app")
+    page.locator("#id_github_workflow_name").fill("nightly.yml")
+    page.locator("#id_cron_expression").fill("0 9 * * 1")
+    page.locator("#id_metadata").fill('{"format": "xml"}')
+    trial = page.locator("#cs-trial")
+
+    page.get_by_role("button", name="Test run").click()
+    expect(trial).to_contain_text("It failed.")
+    expect(trial).to_contain_text("not in the list of allowed values")
+    page.locator("#id_metadata").fill('{"format": "html"}')
+    page.get_by_role("button", name="Test run").click()
+    expect(trial).to_contain_text("It works.")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("heading", name="Report", level=2)).to_be_visible()
+    page.get_by_role("button", name="Test", exact=True).click()
+    expect(trial).to_contain_text("It works.")
+
+    called = [(one.repository, one.workflow, one.inputs["format"]) for one in github.dispatches]
+    assert called == [("acme/app", "nightly.yml", each) for each in ("xml", "html", "html")]
+    assert not JobExecution.objects.exists(), "a test run is none of the job's runs"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_local_targets")
+@pytest.mark.parametrize("role", ["user", "admin"])
+def test_a_job_is_tested_from_its_page(open_site: Any, http_sink: HttpSink, role: str):
+    http_sink.on("/run", Reply(status=503, body=b'{"error":"busy"}'), Reply(body=b"done"))
+    job = JobFactory(name="Mine", created_by=user_of("user"), target_url=http_sink.url("/run"))
+    site = open_site(role)
+    site.go("jobs_job_page", job.pk)
+    page, trial = site.page, site.page.locator("#cs-trial")
+
+    page.get_by_role("button", name="Test", exact=True).click()
+    expect(trial).to_contain_text("It failed.")
+    expect(trial).to_contain_text("503")
+    expect(trial.locator("pre")).to_have_text('{\n  "error": "busy"\n}')
+    assert site.faults() == []
+    page.get_by_role("button", name="Test", exact=True).click()
+    expect(trial).to_contain_text("It works.")
+
+    assert len(http_sink.calls) == 2
+    assert not JobExecution.objects.exists()
+
+
 @pytest.mark.smoke
 def test_a_job_is_run_paused_and_edited_from_its_page(as_user: Site, taxonomy: None):
     job = JobFactory(name="Mine", created_by=as_user.user)
@@ -131,7 +192,6 @@ def test_a_job_is_run_paused_and_edited_from_its_page(as_user: Site, taxonomy: N
     assert JobExecution.objects.filter(trigger_type="manual").count() == 1
 
 
-@pytest.mark.slow
 @pytest.mark.smoke
 def test_end_dates_are_extended_in_bulk(as_user: Site):
     JobFactory(name="Mine A", created_by=as_user.user, end_date=SOON)
@@ -155,6 +215,40 @@ def test_end_dates_are_extended_in_bulk(as_user: Site):
         "Mine B": later,
         "Theirs": SOON,
     }
+
+
+@pytest.mark.slow
+def test_an_admin_extends_enables_and_moves_the_jobs_of_others(as_admin: Site):
+    new_team = TeamFactory(name="Night shift")
+    for name in ("Theirs A", "Theirs B"):
+        JobFactory(name=name, created_by=user_of("user"), end_date=SOON)
+    page = as_admin.page
+
+    def act(action: str) -> None:
+        as_admin.go("jobs_job_changelist")
+        page.locator("#action-toggle").check()
+        page.get_by_label("Select action to run").select_option(action)
+        page.get_by_role("button", name="Run", exact=True).click()
+
+    act("extend_end_date")
+    page.get_by_label("Or by so many days").fill("90")
+    page.get_by_role("button", name="Extend end date").click()
+    expect(page.get_by_text("Extended: 2.")).to_be_visible()
+    act("change_team")
+    page.get_by_label("New team").select_option(label="Night shift")
+    page.get_by_role("button", name="Change team").click()
+    expect(page.get_by_text("Moved to the team: 2.")).to_be_visible()
+    act("disable")
+    expect(page.get_by_text("Disabled: 2.")).to_be_visible()
+    act("enable")
+    expect(page.get_by_text("Enabled: 2.")).to_be_visible()
+    act("run_now")
+    expect(page.get_by_text("Queued, to be sent within a second or two: 2.")).to_be_visible()
+
+    for job in Job.objects.all():
+        assert (job.end_date, job.pic_team, job.is_active) == (SOON + timedelta(days=90), new_team, True)
+        assert job.created_by == user_of("user"), "it stays theirs"
+    assert JobExecution.objects.filter(triggered_by=as_admin.user).count() == 2
 
 
 @pytest.mark.slow
@@ -256,3 +350,101 @@ def test_a_link_in_a_message_opens_the_form_at_the_end_date(as_admin: Site):
     as_admin.go("jobs_job_change", job.pk, query="?focus=end_date")
 
     assert as_admin.page.evaluate("document.activeElement.id") == "id_end_date"
+
+
+# ---- the form, with others at work ---------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_what_two_people_changed_is_decided_by_the_second(as_user: Site, taxonomy: None):
+    job = JobFactory(name="Mine", created_by=as_user.user, cron_expression="0 9 * * *", max_retries=1)
+    page = as_user.page
+    as_user.go("jobs_job_change", job.pk)
+    carla = UserFactory(username="carla", role="admin")
+    data = {"cron_expression": "0 7 * * *", "max_retries": 5}
+    update_job(job, data=data, by=carla, now=datetime.now(UTC))
+
+    page.locator("#id_cron_expression").fill("0 5 * * *")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator(".field-cron_expression .errorlist")).to_contain_text("carla changed this at")
+    expect(page.locator(".field-cron_expression .errorlist")).to_contain_text("0 9 * * * → 0 7 * * *")
+    expect(page.locator("#id_cron_expression")).to_have_value("0 5 * * *")
+    assert not as_user.faults()
+    as_user.look(viewport=PHONE, colours="dark")
+    assert not as_user.faults()
+    page.get_by_role("button", name="Save", exact=True).click()
+
+    expect(page).to_have_url(f"{as_user.base}{reverse('admin:jobs_job_page', args=[job.pk])}")
+    job.refresh_from_db()
+    assert (job.cron_expression, job.max_retries) == ("0 5 * * *", 5)
+
+
+def selected(page: Page) -> str:
+    """What is selected in the field that has the focus."""
+    return str(
+        page.evaluate(
+            """() => {
+              const it = document.activeElement;
+              return `${it.id}: ${it.value.slice(it.selectionStart, it.selectionEnd)}`;
+            }"""
+        )
+    )
+
+
+@pytest.mark.slow
+def test_the_place_where_metadata_are_no_json_is_selected(as_user: Site, taxonomy: None):
+    page = begin_job(as_user, "Nightly")
+    page.locator("#id_cron_expression").fill("0 9 * * 1")
+    page.locator("#id_target_url").fill("https://hooks.example.com/run")
+    page.locator("#id_metadata").fill('\n{\n  "name": "😀",\n  "env": production\n}')
+
+    page.get_by_role("button", name="Format metadata").click()
+    expect(page.locator("#cs-metadata-hint")).to_contain_text("Line 4, column 10")
+    assert selected(page) == "id_metadata: p"
+
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator("#job_form .field-metadata .errorlist")).to_contain_text("Line 4, column 10")
+    assert selected(page) == "id_metadata: p"
+
+
+@pytest.mark.slow
+def test_all_jobs_of_a_filter_are_chosen_and_shown_before_they_are_disabled(as_admin: Site, taxonomy: None):
+    JobFactory.create_batch(52, next_run_at=datetime.now(UTC) + timedelta(days=1))
+    other = JobFactory(name="Paused", paused=True)
+    page = as_admin.page
+    as_admin.go("jobs_job_changelist", query="?state=active")
+
+    page.locator("#action-toggle").check()
+    page.locator("select[name=action]").select_option("disable")
+    page.get_by_role("link", name="Select all 52 jobs").click()
+    page.get_by_role("button", name="Run", exact=True).click()
+    expect(page.locator(".cs-names")).to_contain_text("and 2 more")
+    assert not as_admin.faults()
+    page.get_by_role("button", name="Disable", exact=True).click()
+
+    expect(page.get_by_text("Disabled: 52.")).to_be_visible()
+    assert not Job.objects.filter(is_active=True).exists()
+    other.refresh_from_db()
+    assert other.schedule_version == 1
+
+
+@pytest.mark.slow
+def test_the_whole_history_is_read_by_everybody_and_leads_back(as_user: Site, taxonomy: None):
+    job = JobFactory(name="Mine", created_by=as_user.user)
+    for number in range(60):
+        data = {"max_retries": number % 7 + 1}
+        update_job(job, data=data, by=as_user.user, now=datetime.now(UTC))
+    page = as_user.page
+    as_user.go("jobs_job_page", job.pk)
+
+    page.get_by_role("link", name="The whole history").click()
+    page.get_by_role("link", name="Older").click()
+    assert not as_user.faults()
+    as_user.look(viewport=PHONE, colours="dark")
+    assert not as_user.faults()
+    page.get_by_role("link", name="Restore this version").last.click()
+    page.get_by_role("button", name="Restore", exact=True).click()
+
+    expect(page.get_by_text("The earlier version was restored.")).to_be_visible()
+    job.refresh_from_db()
+    assert job.max_retries == 1

@@ -10,7 +10,7 @@ from django_apscheduler.models import DjangoJob, DjangoJobExecution
 from accounts.models import ApiKey, LoginFailure, User
 from jobs.choices import PausedReason
 from jobs.engine.tell import tell_finished
-from jobs.models import ChoreState, GitHubToken, Job, SchedulerLease
+from jobs.models import ChoreState, GitHubToken, Job, RunAttempt, SchedulerLease
 from jobs.services.lifecycle import update_job
 from jobs.tests.factories import ExecutionFactory, JobFactory
 from notifications.models import EmailOptOut, Message, SlackSettings
@@ -34,7 +34,11 @@ def populate(owner: User) -> None:
     told = {"enable_email_notifications": True, "consecutive_failures": 1}
     job = JobFactory(name="夜間バックアップ", next_run_at=later, **told, **shared)
     for hours, traits in enumerate(({"running": True}, {"queued": True}, {"failed": True}, {})):
-        ExecutionFactory(job=job, scheduled_for=now - timedelta(hours=hours), output=EVIL, **traits)
+        slot = now - timedelta(hours=hours)
+        run = ExecutionFactory(job=job, scheduled_for=slot, output=EVIL, attempt=2, **traits)
+        RunAttempt.objects.create(
+            execution=run, number=1, allowed=3, started_at=slot, ended_at=slot, error_message=EVIL * 5
+        )
     update_job(job, data={"alert_after": 2}, by=owner, now=now, via="admin")
     ApiKey.objects.create(owner=owner, name="reporting", prefix="cs_1", secret_hash="x", created_at=now)
     _tell(job, owner, now)

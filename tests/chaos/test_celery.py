@@ -108,6 +108,27 @@ def test_a_team_with_a_queue_is_served_by_its_own_worker_alone(
 
 
 @pytest.mark.slow
+def test_a_broker_that_stands_still_is_noticed_and_holds_no_tick_up(
+    processes: Schedulers, http_sink: HttpSink, broker: dict[str, str]
+):
+    """It takes whatever is written, and answers nothing."""
+    with Wire(broker["CELERY_BROKER_URL"]) as wire:
+        through = {**broker, "CELERY_BROKER_URL": wire.url}
+        processes.start_sender(**broker)
+        leader = processes.start_leader(**through)
+        slots = [in_seconds(n) for n in range(1, 13)]
+        jobs = make_jobs([http_sink.url(f"/{n}") for n in range(12)], slots)
+        http_sink.wait_for(1, 30)
+        wire.pause(9)
+        wait_until(lambda: JobExecution.objects.count() == 12 and all_ended(), 90, processes.logs)
+
+    assert set(account(http_sink, jobs)) <= {"success:"}
+    log = leader.log.read_text()
+    assert "the broker does not answer" in log
+    assert "a tick was held up" not in log
+
+
+@pytest.mark.slow
 def test_a_broker_that_goes_away_delays_runs_and_loses_none(
     processes: Schedulers, http_sink: HttpSink, broker: dict[str, str]
 ):

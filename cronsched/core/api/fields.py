@@ -10,10 +10,17 @@ from rest_framework import serializers
 
 
 def utc_text(moment: datetime | None) -> str | None:
-    """`2025-01-15T10:30:00Z`, with the fraction where there is one."""
+    """`2025-01-15T10:30:00Z`, with the fraction where there is one. A naive time is UTC's."""
     if moment is None:
         return None
-    return moment.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(UTC).replace(tzinfo=None)
+    return moment.isoformat() + "Z"
+
+
+def as_utc(moment: datetime) -> datetime:
+    """Aware: a naive time is UTC's, as a database's driver gives it."""
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 class UtcDateTimeField(serializers.DateTimeField):

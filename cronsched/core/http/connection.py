@@ -22,6 +22,7 @@ _KEPT: Final = frozenset(
     {
         b"content-encoding",
         b"content-type",
+        b"date",
         b"etag",
         b"github-authentication-token-expiration",
         b"location",

@@ -86,6 +86,30 @@ def test_json_takes_any_message(message, event, fields):
     assert {name: entry[name] for name in fields} == fields
 
 
+@pytest.mark.parametrize(
+    ("message", "values", "event", "fields"),
+    [
+        (
+            "ended job=%s error=%s",
+            ("7", "x status=success"),
+            "ended",
+            {"job": "7", "error": "x status=success"},
+        ),
+        ("%s were late job=%s", ("two", "7"), "two were late", {"job": "7"}),
+        ("%d %% done took_s=%.1f", (50, 1.25), "50 % done", {"took_s": "1.2"}),
+        ("nothing but %s", ("a=b",), "nothing but a=b", {}),
+        ("tail job=%s, and more %s", ("7", "x=y"), "tail", {"job": "7"}),
+    ],
+)
+def test_no_value_can_pass_for_a_field(message, values, event, fields):
+    entry = as_json(message, *values)
+
+    assert entry["event"] == event
+    assert {
+        name: entry[name] for name in entry.keys() - {"time", "level", "logger", "event", "message"}
+    } == fields
+
+
 def test_json_gives_no_secret_away():
     try:
         raise ValueError('s3cret"token')

@@ -70,3 +70,28 @@
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
   else start();
 })();
+
+/* A field that narrows many links: <input data-narrows="id" hidden>. Enter follows the first that is left. */
+(function () {
+  function links(field) {
+    return [...document.getElementById(field.dataset.narrows).querySelectorAll("a")];
+  }
+
+  function narrow(field) {
+    const wanted = field.value.trim().toLowerCase();
+    links(field).forEach((link) => { link.hidden = !link.textContent.toLowerCase().includes(wanted); });
+  }
+
+  function start() {
+    document.querySelectorAll("[data-narrows]").forEach((field) => {
+      field.hidden = false;
+      field.addEventListener("input", () => narrow(field));
+      field.addEventListener("keydown", (event) => {
+        if (event.key === "Enter") links(field).find((link) => !link.hidden)?.click();
+      });
+    });
+  }
+
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
+  else start();
+})();

@@ -26,7 +26,17 @@ function startGitHub() {
     return asked[kind].text === text ? said : null;
   }
 
-  function offer(input, names) {
+  // Of a list that is cut, those are asked for that match what is typed.
+  function offer(input, said, search) {
+    offerNames(input, said.names);
+    if (!said.is_cut) return;
+    hint.textContent = place.dataset.cut;
+    if (input.dataset.searched) return;
+    input.dataset.searched = "1";
+    input.addEventListener("input", later(() => input.value && search(input.value)));
+  }
+
+  function offerNames(input, names) {
     const id = `${input.id}-choices`;
     const list = document.getElementById(id) ?? document.body.appendChild(document.createElement("datalist"));
     list.id = id;
@@ -91,16 +101,21 @@ function startGitHub() {
     return [box, it];
   }
 
+  async function searchBranches(input, search) {
+    const said = await ask("branches", { ...where(), search });
+    if (said?.ok) offerNames(input, said.names);
+  }
+
   function show(found, branches) {
     const correlation = field("github_correlation_input")?.value;
     const specs = found.inputs.filter((spec) => spec.name !== correlation);
     const branch = { name: "branchDetails", label: place.dataset.branch, type: "string", options: [], default: place.dataset.defaultRef, description: "" };
     const rows = [branch, ...specs].map(row);
-    if (branches.length) offer(rows[0][1], branches);
+    hint.textContent = found.has_trigger ? plain : place.dataset.noTrigger;
+    if (branches?.ok) offer(rows[0][1], branches, (search) => searchBranches(rows[0][1], search));
     rows[0][1].addEventListener("change", soonInputs);
     fields.replaceChildren(...rows.map(([box]) => box));
     fields.hidden = false;
-    hint.textContent = found.has_trigger ? plain : place.dataset.noTrigger;
   }
 
   // ---- questions
@@ -109,13 +124,18 @@ function startGitHub() {
 
   async function askRepositories() {
     const said = await ask("repositories", { owner: owner?.value ?? "" });
-    if (said?.ok) offer(repo, said.names);
+    if (said?.ok) offer(repo, said, searchRepositories);
+  }
+
+  async function searchRepositories(search) {
+    const said = await ask("repositories", { owner: owner?.value ?? "", search });
+    if (said?.ok) offerNames(repo, said.names);
   }
 
   async function askWorkflows() {
     if (!repo.value) return;
     const said = await ask("workflows", where());
-    if (said?.ok) offer(workflow, said.names);
+    if (said?.ok) offerNames(workflow, said.names);
     else if (said) hint.textContent = `${said.message} ${place.dataset.free}`;
   }
 
@@ -127,7 +147,7 @@ function startGitHub() {
       ask("inputs", { ...where(), workflow: workflow.value, ref }),
       ask("branches", where()),
     ]);
-    if (said?.ok) show(said, branches?.ok ? branches.names : []);
+    if (said?.ok) show(said, branches);
     else if (said) hint.textContent = `${said.message} ${place.dataset.free}`;
   }
 

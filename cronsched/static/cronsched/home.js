@@ -19,7 +19,7 @@
 
   function replace(old, fresh) {
     const focused = old.contains(document.activeElement) ? document.activeElement : null;
-    const mark = focused && (focused.id ? `#${CSS.escape(focused.id)}` : focused.href ? `a[href="${CSS.escape(focused.getAttribute("href"))}"]` : null);
+    const mark = focused && (focused.id ? `#${CSS.escape(focused.id)}` : focused.href ? `a[href="${CSS.escape(focused.getAttribute("href"))}"]:not([tabindex="-1"])` : null);
     const open = [...old.querySelectorAll("details[open][id]")].map((it) => it.id);
     old.className = fresh.className;
     old.innerHTML = fresh.innerHTML;

@@ -88,7 +88,8 @@ function startJobs() {
     const chosen = form.querySelector("input[name=target_kind]:checked")?.value;
     for (const [kind, names] of Object.entries(OF_KIND)) {
       for (const name of names) {
-        const row = form.querySelector(`.field-${name}`);
+        // Unfold names the row of a field, and not that of what is only shown.
+        const row = form.querySelector(`.field-${name}`) ?? form.querySelector(`[data-row=${name}]`)?.closest(".field-line");
         // What is at fault is never hidden.
         if (row) row.hidden = chosen !== kind && !row.querySelector(".errorlist");
       }
@@ -120,6 +121,13 @@ function startJobs() {
       hint.textContent = answer.ok ? "" : answer.message;
       metadata.setAttribute("aria-invalid", String(!answer.ok));
     };
+    // Scrolled to as well: Chromium does that when the field is entered.
+    const select = (at) => {
+      metadata.setSelectionRange(at, Math.min(at + 1, metadata.value.length));
+      metadata.blur();
+      metadata.focus();
+    };
+    if (metadata.dataset.faultAt) select(Number(metadata.dataset.faultAt));
     metadata.addEventListener("input", later(async () => {
       try { say(await askAboutMetadata()); } catch { hint.textContent = ""; }
     }));
@@ -129,6 +137,7 @@ function startJobs() {
         const answer = await askAboutMetadata();
         say(answer);
         if (answer.ok) metadata.value = answer.text;
+        else if (answer.at !== undefined && answer.at !== null) select(answer.at);
       } catch { hint.textContent = ""; }
     });
   }

@@ -19,6 +19,8 @@ class Plan:
     conclusion: str = "success"
     # Of jobs that fail: name -> steps that fail.
     failed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    # Jobs that succeed, listed before those that fail.
+    passed: int = 1
 
 
 @dataclass(kw_only=True, slots=True)
@@ -85,7 +87,8 @@ class Run:
             return []
         failed = self.plan.failed or ({"build": ("Run tests",)} if self.conclusion(now) == "failure" else {})
         is_over = self.status(now) == "completed"
-        jobs = [_job("checkout", "success" if is_over else None, ())]
+        names = ["checkout", *(f"checkout ({number})" for number in range(2, self.plan.passed + 1))]
+        jobs = [_job(name, "success" if is_over else None, ()) for name in names]
         for name, steps in failed.items():
             jobs.append(_job(name, "failure" if is_over else None, steps if is_over else ()))
         return jobs

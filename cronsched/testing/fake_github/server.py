@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from email.utils import formatdate
 from enum import StrEnum
 from types import TracebackType
 from typing import Any, Final, Self
@@ -51,6 +52,9 @@ class Mode(StrEnum):
     RUN_DETAILS = "200"
     # Enterprise Server, before it knew `return_run_details`.
     OLD_SERVER = "400, then 204"
+    # The same, where the answer does not say what is not permitted.
+    OLD_SERVER_WITHOUT_WORDS = "400 without words, then 204"
+    BAD_REQUEST = "400"
     FORBIDDEN = "403"
     SECONDARY_LIMIT = "403 secondary rate limit"
     PRIMARY_LIMIT = "403 primary rate limit"
@@ -74,12 +78,20 @@ _ACCEPTING: Final = frozenset(
         Mode.ACCEPTED,
         Mode.RUN_DETAILS,
         Mode.OLD_SERVER,
+        Mode.OLD_SERVER_WITHOUT_WORDS,
         Mode.ACCEPTED_BAD_GATEWAY,
         Mode.SILENT,
         Mode.ACCEPTED_DROPPED,
         Mode.ACCEPTED_CUT_SHORT,
     }
 )
+
+
+# What an old server says to `return_run_details`.
+_OLD: Final = {
+    Mode.OLD_SERVER: 'Invalid request.\n\n"return_run_details" is not a permitted key.',
+    Mode.OLD_SERVER_WITHOUT_WORDS: "Bad Request",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,7 +140,13 @@ class FakeGitHub:
         # App id -> (public key in PEM, its permissions).
         self.apps: dict[str, tuple[str, Mapping[str, str]]] = {}
         self.per_hour: int | None = None
+        # Enterprise Server comes with them switched off.
+        self.has_rate_limits = True
         self.read_fault: Reply | None = None
+        # What is answered to certain pages of lists.
+        self.page_faults: dict[str, Reply] = {}
+        # What is answered to an App that asks for a token.
+        self.app_fault: Reply | None = None
         # Seconds after its dispatch from which on a run is listed.
         self.listed_after_s = 0.0
         self.runs: dict[int, Run] = {}
@@ -175,7 +193,8 @@ class FakeGitHub:
         if not self._is_known(token):
             return _error(401, "Bad credentials")
         reply = self._counted(call, token)
-        return replace(reply, headers={**reply.headers, **self._about_token(token)})
+        date = {"Date": formatdate(self.clock(), usegmt=True)}
+        return replace(reply, headers={**date, **reply.headers, **self._about_token(token)})
 
     def _is_known(self, token: str) -> bool:
         if token in self._app_tokens:
@@ -218,6 +237,8 @@ class FakeGitHub:
             return self._dispatch(call, token)
         if self.read_fault is not None:
             return self.read_fault
+        if fault := self.page_faults.get(query.get("page", [""])[0]):
+            return fault
         for pattern, needs, answer in _READS:
             if found := re.fullmatch(pattern, path):
                 if needs not in self.grants[token].permissions if token in self.grants else False:
@@ -258,7 +279,7 @@ class FakeGitHub:
         if run is None:
             return _error(404, "Not Found")
         jobs = run.jobs_as_json(self.clock())
-        return Reply.json({"total_count": len(jobs), "jobs": jobs})
+        return Reply.json({"total_count": len(jobs), "jobs": _page(jobs, query)})
 
     def _user_repos(self, query: Mapping[str, list[str]]) -> Reply:
         return Reply.json(_page([_repository(name) for name in self.world.workflows], query))
@@ -288,6 +309,21 @@ class FakeGitHub:
             return _error(404, "Not Found")
         return Reply.json(_page([{"name": name, "protected": False} for name in names], query))
 
+    def _matching_refs(self, query: Mapping[str, list[str]], owner: str, repo: str, prefix: str) -> Reply:
+        names = self.world.branches.get(f"{owner}/{repo}", [])
+        return Reply.json([{"ref": f"refs/heads/{name}"} for name in names if name.startswith(prefix)])
+
+    def _search_repos(self, query: Mapping[str, list[str]]) -> Reply:
+        words = query["q"][0].split()
+        owner = next((word.removeprefix("user:") for word in words if word.startswith("user:")), "")
+        found = [
+            _repository(name)
+            for name in self.world.workflows
+            if name.startswith(f"{owner}/") and words[0] in name.partition("/")[2]
+        ]
+        items = _page(found, query)
+        return Reply.json({"total_count": len(found), "incomplete_results": False, "items": items})
+
     def _content(self, query: Mapping[str, list[str]], owner: str, repo: str, name: str) -> Reply:
         workflow = self.world.workflow(f"{owner}/{repo}", name)
         if workflow is None:
@@ -295,7 +331,12 @@ class FakeGitHub:
         kind = {"Content-Type": "application/vnd.github.raw+json; charset=utf-8"}
         return Reply(status=200, body=workflow.text, headers=kind)
 
+    def _user(self, query: Mapping[str, list[str]]) -> Reply:
+        return Reply.json({"login": "somebody", "type": "User"})
+
     def _rate_limit(self, query: Mapping[str, list[str]]) -> Reply:
+        if not self.has_rate_limits:
+            return _error(404, "Rate limiting is not enabled.")
         return Reply.json({"resources": {}, "rate": {"limit": self.per_hour or 5000}})
 
     # ---- dispatches ---------------------------------------------------------------------------
@@ -309,8 +350,8 @@ class FakeGitHub:
         if refusal := self._refusal(dispatch):
             return refusal
         mode = self.choose_mode(dispatch)
-        if mode == Mode.OLD_SERVER and "return_run_details" in json.loads(call.body):
-            return _error(400, 'Invalid request.\n\n"return_run_details" is not a permitted key.')
+        if mode in _OLD and "return_run_details" in json.loads(call.body):
+            return _error(400, _OLD[mode])
         run = self._start(dispatch) if mode in _ACCEPTING else None
         return _details(run, self.api_url, mode) if run and mode in _TELLING else _REPLIES[mode]
 
@@ -355,6 +396,8 @@ class FakeGitHub:
     def _app_token(self, call: Call) -> Reply:
         if call.method != "POST" or not re.fullmatch(r"/app/installations/\d+/access_tokens", call.path):
             return _error(404, "Not Found")
+        if self.app_fault is not None:
+            return self.app_fault
         bearer = call.headers.get("authorization", "").removeprefix("Bearer ")
         permissions = self._app_permissions(bearer)
         if permissions is None:
@@ -394,11 +437,14 @@ _READS: Final[tuple[tuple[str, str, Callable[..., Reply]], ...]] = (
     (rf"{_REPO}/actions/runs", "actions=read", FakeGitHub._runs),
     (rf"{_REPO}/actions/runs/{_NAME}/jobs", "actions=read", FakeGitHub._jobs),
     (rf"{_REPO}/actions/workflows", "actions=read", FakeGitHub._workflows),
+    (rf"{_REPO}/git/matching-refs/heads/(.+)", "contents=read", FakeGitHub._matching_refs),
+    ("/search/repositories", "metadata=read", FakeGitHub._search_repos),
     (rf"{_REPO}/branches", "contents=read", FakeGitHub._branches),
     (rf"{_REPO}/contents/\.github/workflows/{_NAME}", "contents=read", FakeGitHub._content),
     (_REPO, "metadata=read", FakeGitHub._repo),
     ("/user/repos", "metadata=read", FakeGitHub._user_repos),
     ("/installation/repositories", "metadata=read", FakeGitHub._installation_repos),
+    ("/user", "metadata=read", FakeGitHub._user),
     ("/rate_limit", "metadata=read", FakeGitHub._rate_limit),
 )
 
@@ -479,6 +525,8 @@ _UNICORN: Final = Reply(status=502, body=b"<html>Unicorn!</html>", headers={"Con
 _REPLIES: Final[Mapping[Mode, Reply]] = {
     Mode.ACCEPTED: Reply(status=204, body=b""),
     Mode.OLD_SERVER: Reply(status=204, body=b""),
+    Mode.OLD_SERVER_WITHOUT_WORDS: Reply(status=204, body=b""),
+    Mode.BAD_REQUEST: _error(400, "Problems parsing JSON"),
     Mode.FORBIDDEN: _error(403, "Resource not accessible by personal access token"),
     Mode.SECONDARY_LIMIT: _error(
         403, "You have exceeded a secondary rate limit. Please wait a few minutes.", retry_after="60"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final
+from uuid import UUID
 
 from cronsched.core.db import insert_each, update_each
 from cronsched.core.text import strip_unstorable
@@ -42,14 +43,21 @@ def is_followed(run: JobExecution, result: DeliveryResult) -> bool:
         return True
     is_unknown = result.reason is Reason.INTERRUPTED and run.status == Status.RUNNING
     is_github = run.execution_type == ExecutionType.GITHUB_ACTIONS
-    return is_unknown and is_github and run.job.follow_run and bool(run.job.github_correlation_input)
+    was_given_id = bool(run.job.id_input_of(run.target))
+    return is_unknown and is_github and run.job.follow_run and was_given_id
+
+
+def let_go(ids: Sequence[UUID]) -> None:
+    """What goes back to the queue is not followed any more: its next dispatch is another run."""
+    if ids:
+        GitHubRun.objects.filter(pk__in=ids).delete()
 
 
 def follow(taken: Taken, *, now: datetime) -> None:
     """A row for each. The execution stays `running`; what RESCUE has ended already stays so until the end."""
     if not taken:
         return
-    GitHubRun.objects.filter(pk__in=[run.pk for run, _ in taken]).delete()
+    let_go([run.pk for run, _ in taken])
     insert_each([_row(run, result, now) for run, result in taken])
     under_way = [(run, result) for run, result in taken if run.status == Status.RUNNING]
     update_each(JobExecution, _COLUMNS, ("id",), [_values(run, result) for run, result in under_way])
@@ -66,10 +74,11 @@ def _row(run: JobExecution, result: DeliveryResult, now: datetime) -> GitHubRun:
         run_id=found.run_id,
         html_url=found.html_url,
         state=FollowState.FINDING if found.run_id is None else FollowState.FOLLOWING,
-        dispatched_at=result.started_at,
+        dispatched_at=result.completed_at,
         next_look_at=now + gap(timedelta(0)),
         deadline_at=result.started_at + timedelta(minutes=run.job.follow_minutes),
         last_error=strip_unstorable(result.error_message),
+        naming_key=found.naming_key,
     )
 
 

@@ -15,14 +15,15 @@ from datetime import datetime
 from typing import Final
 
 from django.db import Error as DatabaseFault
-from django.db import close_old_connections, connection
+from django.db import InterfaceError, OperationalError, close_old_connections, connection
 
 from cronsched.core.crypto import SecretUnreadable
 from cronsched.core.http.client import HttpClient
 from jobs.engine.config import EngineConfig
 from jobs.engine.follow.judge import Followed, Step
+from jobs.engine.follow.limits import limits_name
 from jobs.engine.follow.look import Group, Looker
-from jobs.engine.follow.rows import BATCH, load_due, write
+from jobs.engine.follow.rows import BATCH, load_due, put_off, write
 from jobs.engine.github_tokens import Credential, TokenBook
 from jobs.engine.lease import LeaseLost, Term
 from jobs.engine.send import SenderConfig
@@ -33,6 +34,8 @@ LOOK_EVERY_S: Final = 1.0
 # Read at once; what is beyond waits for the next turn.
 MOST_DUE: Final = 2000
 AFTER_FAULT_S: Final = 5.0
+# The database does not answer, or will in a moment. All else that it says is about what it was given.
+_AWAY: Final = (OperationalError, InterfaceError)
 
 
 class Follower:
@@ -115,7 +118,7 @@ class Follower:
         """A batch; where the database refuses it for its content, run by run, so that one stops no other."""
         try:
             return write(steps, now=self._clock(), term=term)
-        except (DatabaseFault, LeaseLost):
+        except (*_AWAY, LeaseLost):
             raise
         except Exception:
             logger.exception("follow: a batch was refused, writing one by one count=%d", len(steps))
@@ -124,11 +127,12 @@ class Follower:
     def _write_one(self, step: Step, term: Term) -> int:
         try:
             return write([step], now=self._clock(), term=term)
-        except (DatabaseFault, LeaseLost):
+        except (*_AWAY, LeaseLost):
             raise
         except Exception:
             logger.exception("follow: a run was passed over execution=%s", step.run.execution_id)
-            return 0
+        put_off(step.run, now=self._clock(), term=term)
+        return 0
 
     def _grouped(self, due: Sequence[Followed]) -> list[Group]:
         """By repository and token, the longest waiting first."""
@@ -147,9 +151,15 @@ def _group(key: tuple[str, str, str], runs: tuple[Followed, ...], book: TokenBoo
     owner, repo, own_token = key
     fault = ""
     try:
-        asks = Credential(name="of one run", token=own_token) if own_token else book.find(owner, repo)
+        asks = Credential(name="", token=own_token) if own_token else book.find(owner, repo)
     except SecretUnreadable as error:
-        asks, fault = Credential(name="unreadable"), str(error)
+        asks, fault = Credential(name=""), str(error)
     return Group(
-        owner=owner, repo=repo, name=asks.name, token=asks.token, app=asks.app, fault=fault, runs=runs
+        owner=owner,
+        repo=repo,
+        name=limits_name(asks.token, asks.app),
+        token=asks.token,
+        app=asks.app,
+        fault=fault,
+        runs=runs,
     )

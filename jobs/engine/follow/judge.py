@@ -19,11 +19,16 @@ FIRST_GAP: Final = timedelta(seconds=5)
 LAST_GAP: Final = timedelta(seconds=60)
 # Looks are a quarter of the run's age apart: 5 s for its first 20 s, 60 s from four minutes on.
 _AGE_PER_GAP: Final = 4
-# A dispatch's run is there within seconds. Not seen for so long, by answers of GitHub, it was not started.
+# A dispatch's run is there within seconds. Not seen for so long after the dispatch was over, by answers of
+# GitHub, it was not started: where runs of this workflow are known to show our id.
 FIND_FOR: Final = timedelta(minutes=5)
 # How long a run that ended badly is looked at, lest somebody runs it again.
 WATCH_FOR: Final = timedelta(hours=1)
 GOOD: Final = frozenset({"success", "neutral", "skipped"})
+_UNCERTAIN: Final = "Whether GitHub started a run is not known: none shows this execution's id, but {why}."
+_LOOK_THERE: Final = "Look at the repository's Actions page before running it again."
+_NEVER_SHOWN: Final = "no earlier run has shown that this workflow puts it into its name"
+_TOO_SHORT: Final = "the longest wait was over before a run can be said to be missing"
 _MOST_JOBS: Final = 10
 _MOST_STEPS: Final = 5
 _LINE: Final = "\n"
@@ -49,6 +54,13 @@ class Step:
     def is_settled(self) -> bool:
         """Whether the run has ended, and nothing of it has to be found out any more."""
         return self.seen is not None and self.seen.is_completed and not self.is_unnamed
+
+    @property
+    def shows_id(self) -> bool | None:
+        """Whether the run's name shows our id; None while no name was seen."""
+        if self.seen is None or not self.seen.title:
+            return self.run.shows_id
+        return str(self.run.execution_id) in self.seen.title
 
     @property
     def is_dispatched_again(self) -> bool:
@@ -86,6 +98,10 @@ class Followed:
     deadline_at: datetime
     follow_for: timedelta
     last_error: str
+    # Whose run-name should show our id; whether this run's does, once it was seen; whether others' do.
+    naming_key: str
+    shows_id: bool | None
+    do_others_show_id: bool
 
     @property
     def is_told(self) -> bool:
@@ -122,11 +138,13 @@ def unfinished(run: Followed, *, now: datetime, seen: RunSeen | None = None, err
 
 def missing(run: Followed, *, now: datetime) -> Step:
     """GitHub answered, and no run shows our id."""
-    if now - run.dispatched_at < FIND_FOR and now < run.deadline_at:
+    is_long_enough = now - run.dispatched_at >= FIND_FOR
+    if not is_long_enough and now < run.deadline_at:
         return Step(run=run, error=run.last_error)
     if not run.is_open:
         return Step(run=run, is_over=True)
-    return Step(run=run, result=not_found(run, now=now))
+    doubt = "" if run.do_others_show_id else _NEVER_SHOWN
+    return Step(run=run, result=not_found(run, doubt=doubt if is_long_enough else _TOO_SHORT, now=now))
 
 
 def gap(age: timedelta) -> timedelta:
@@ -175,14 +193,25 @@ def given_up(run: Followed, *, now: datetime) -> DeliveryResult:
     )
 
 
-def not_found(run: Followed, *, now: datetime) -> DeliveryResult:
-    """GitHub has no run with our id: none was started, or it does not show the id."""
+def not_found(run: Followed, *, doubt: str, now: datetime) -> DeliveryResult:
+    """GitHub shows no run with our id. Without a `doubt` none was started, and another attempt may follow.
+
+    With one nobody knows, and a second dispatch might be a second run.
+    """
     if run.was_accepted:
         text = (
             "Dispatched, outcome not followed: no run shows this execution's id in its name. Put the input "
             "that gets the id into the workflow's run-name."
         )
         return _result(run, outcome=Outcome.SUCCESS, completed_at=now, output=text)
+    if doubt:
+        return _result(
+            run,
+            outcome=Outcome.FAILED,
+            reason=Reason.UNCERTAIN,
+            completed_at=now,
+            error_message=f"{_UNCERTAIN.format(why=doubt)} {_LOOK_THERE} {run.last_error}".rstrip(),
+        )
     return _result(
         run,
         outcome=Outcome.FAILED,

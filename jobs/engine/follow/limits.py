@@ -7,12 +7,14 @@ what is left is kept for dispatches; ours are ten a second over time, and no mor
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from cronsched.core.http.client import HttpResult
+from jobs.engine.messages import GitHubApp
 from jobs.engine.transports import github
 
 PER_SECOND: Final = 10.0
@@ -21,6 +23,15 @@ BURST: Final = 50.0
 # Of the primary limit, what is left to dispatches and to people.
 RESERVE: Final = 200
 _MOST_PAUSE: Final = timedelta(hours=1)
+# Beyond so many tokens those are forgotten that have been quiet for longer than any pause.
+_MOST_TOKENS: Final = 1000
+
+
+def limits_name(token: str, app: GitHubApp | None) -> str:
+    """Whose limits a request counts to: the token's, wherever it was entered, or the installation's."""
+    if app is not None:
+        return f"app:{app.app_id}:{app.installation_id}"
+    return "token:" + hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 @dataclass(slots=True)
@@ -43,6 +54,7 @@ class Limits:
 
     def take(self, name: str, *, now: datetime) -> bool:
         """Whether one more request may leave now; it is counted."""
+        self._forget_quiet(now)
         of_token = self._tokens[name]
         since_s = (now - of_token.counted_at).total_seconds() if of_token.counted_at else 0.0
         of_token.room = min(BURST, of_token.room + max(0.0, since_s) * PER_SECOND)
@@ -62,6 +74,16 @@ class Limits:
             # A limit of 60 is that of nobody: there a reserve of 200 would be all of it.
             if reset is not None and (limit is None or limit > 2 * RESERVE):
                 self._pause(name, reset - now.timestamp(), now)
+
+    def _forget_quiet(self, now: datetime) -> None:
+        """Tokens of single runs come and go."""
+        if len(self._tokens) > _MOST_TOKENS:
+            kept = {
+                name: one
+                for name, one in self._tokens.items()
+                if one.counted_at is not None and now - one.counted_at < _MOST_PAUSE
+            }
+            self._tokens = defaultdict(_OfToken, kept)
 
     def _pause(self, name: str, seconds: float, now: datetime) -> None:
         wait = min(timedelta(seconds=max(seconds, 0.0)), _MOST_PAUSE)

@@ -9,10 +9,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from cronsched.core.http.client import HttpRequest, HttpResult
+from jobs.engine.messages import GitHubApp
 from jobs.engine.transports import github
 from jobs.engine.transports.base import status_text
 
@@ -31,7 +33,7 @@ _BAD_CONCLUSIONS: Final = frozenset(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """One repository as it is asked about, and with which token. `name` is the token's, for its limits."""
+    """One repository as it is asked about, and with which token, of which App. `name` is for its limits."""
 
     api_url: str
     owner: str
@@ -39,6 +41,7 @@ class Place:
     token: str
     user_agent: str
     name: str
+    app: GitHubApp | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +68,23 @@ class FailedJob:
     steps: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunPage:
+    """One page of a list of runs. `is_readable`: every run on it could be read."""
+
+    runs: tuple[RunSeen, ...]
+    is_last: bool
+    is_readable: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobPage:
+    """The failed ones of one page of a run's jobs."""
+
+    failed: tuple[FailedJob, ...]
+    is_last: bool
+
+
 # ---- questions --------------------------------------------------------------------------------
 
 
@@ -84,9 +104,9 @@ def list_request(place: Place, since: datetime, *, page: int, etag: str = "") ->
     return _get(place, f"actions/runs?{urlencode(query)}", etag=etag, max_body_bytes=_MAX_LIST_BYTES)
 
 
-def jobs_request(place: Place, run_id: int) -> HttpRequest:
+def jobs_request(place: Place, run_id: int, *, page: int) -> HttpRequest:
     """The jobs of the latest attempt, with their steps."""
-    query = f"filter=latest&per_page={PER_PAGE}"
+    query = f"filter=latest&per_page={PER_PAGE}&page={page}"
     return _get(place, f"actions/runs/{run_id}/jobs?{query}", max_body_bytes=_MAX_LIST_BYTES)
 
 
@@ -117,28 +137,38 @@ def fault_of(result: HttpResult) -> str:
     return f"{text}: {said}" if said else f"{text}."
 
 
+def told_at(result: HttpResult) -> datetime | None:
+    """GitHub's time of an answer; None where it does not say."""
+    try:
+        return parsedate_to_datetime(result.headers.get("date", "")).astimezone(UTC)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
 def read_run(body: str) -> RunSeen | None:
     """None for what is no description of a run."""
     return _run(_parsed(body))
 
 
-def read_list(body: str) -> list[RunSeen] | None:
+def read_list(body: str) -> RunPage | None:
     """None for what is no list of runs."""
     found = _parsed(body).get("workflow_runs")
     if not isinstance(found, list):
         return None
-    return [run for one in found if (run := _run(one)) is not None]
+    runs = tuple(run for one in found if (run := _run(one)) is not None)
+    return RunPage(runs=runs, is_last=len(found) < PER_PAGE, is_readable=len(runs) == len(found))
 
 
-def read_failed_jobs(body: str) -> list[FailedJob]:
+def read_failed_jobs(body: str) -> JobPage:
     """The jobs that did not end well, with their steps that did not."""
     found = _parsed(body).get("jobs")
     jobs = found if isinstance(found, list) else []
-    return [
+    failed = tuple(
         FailedJob(name=_text(job, "name", _NAME_MAX), conclusion=_word(job, "conclusion"), steps=_steps(job))
         for job in jobs
         if isinstance(job, dict) and job.get("conclusion") in _BAD_CONCLUSIONS
-    ]
+    )
+    return JobPage(failed=failed, is_last=len(jobs) < PER_PAGE)
 
 
 def run_of_event(said: Any) -> RunSeen | None:

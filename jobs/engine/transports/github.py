@@ -11,6 +11,7 @@ whoever follows looks for it before anything is sent again.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -51,8 +52,7 @@ _NO_TARGET: Final = "The job has no GitHub target."
 _MAX_DETAIL_CHARS: Final = 300
 _MAX_LINK_CHARS: Final = 500
 _UNKNOWN_OUTCOME: Final = "The workflow may have been started: see the repository's Actions page."
-# What a server that does not know a field answers with (Enterprise Server 3.19: "… is not a permitted key").
-_REFUSED_FIELD: Final = frozenset({400, 422})
+# Enterprise Server 3.19 refuses it as "… is not a permitted key".
 _DETAILS: Final = "return_run_details"
 NOT_FOLLOWED: Final = (
     "Dispatched, outcome not followed: GitHub did not tell which run was started. Name an input of the "
@@ -61,6 +61,15 @@ NOT_FOLLOWED: Final = (
 # Servers that do not know the field, for as long as this process lives.
 _without_details: set[str] = set()
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+")
+
+
+def naming_key(target: GitHubTarget) -> str:
+    """Tells workflows apart whose runs may be named otherwise: by file, branch and input; "" without one."""
+    if not target.correlation_input:
+        return ""
+    repository = f"{target.owner}/{target.repo}".casefold()
+    parts = (repository, target.workflow, target.ref, target.correlation_input)
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def merge_inputs(metadata: Mapping[str, Any], override: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -94,23 +103,40 @@ async def exchange(delivery: Delivery, line: Line) -> Verdict:
     request = build(ready, now=line.started_at, user_agent=line.user_agent)
     if isinstance(request, Verdict):
         return request
+    has_details = ready.github is not None and ready.github.api_url not in _without_details
     result = await line.send(request, gate=line.gate)
-    if is_field_refused(result) and ready.github is not None:
-        _without_details.add(ready.github.api_url)
-        request = build(ready, now=line.started_at, user_agent=line.user_agent)
-        if isinstance(request, HttpRequest):
-            result = await line.send(request, gate=line.gate)
+    if has_details and may_be_field(result):
+        result = await _in_old_words(ready, line, result)
     if result.status == 401 and ready.github is not None and ready.github.app is not None:
         github_app.forget(ready.github.app, api_url=ready.github.api_url)
     return interpret(ready, result, now=line.clock())
 
 
-def is_field_refused(result: HttpResult) -> bool:
-    """Whether the server refused the dispatch for `return_run_details`, and so started nothing."""
-    return result.error is None and result.status in _REFUSED_FIELD and _DETAILS in result.body
+async def _in_old_words(ready: Delivery, line: Line, refusal: HttpResult) -> HttpResult:
+    """The dispatch once more, without the field; where that is taken the server is known to be an old one."""
+    request = build(ready, now=line.started_at, user_agent=line.user_agent, with_details=False)
+    if isinstance(request, Verdict):
+        return refusal
+    result = await line.send(request, gate=line.gate)
+    is_taken = result.error is None and result.status in _ACCEPTED
+    if ready.github is not None and (is_taken or _DETAILS in refusal.body):
+        _without_details.add(ready.github.api_url)
+    return result
 
 
-def build(delivery: Delivery, *, now: datetime, user_agent: str) -> HttpRequest | Verdict:
+def may_be_field(result: HttpResult) -> bool:
+    """Whether a refusal, which started nothing, may be for `return_run_details`.
+
+    A 400 need not name what it is for; a 422 is mostly about the branch or the inputs.
+    """
+    if result.error is not None:
+        return False
+    return result.status == 400 or (result.status == 422 and _DETAILS in result.body)
+
+
+def build(
+    delivery: Delivery, *, now: datetime, user_agent: str, with_details: bool = True
+) -> HttpRequest | Verdict:
     """The call of contract §12, or a verdict when a token, a name or an input makes it impossible."""
     target = delivery.github
     if target is None:
@@ -123,7 +149,7 @@ def build(delivery: Delivery, *, now: datetime, user_agent: str) -> HttpRequest 
         return misconfigured("An input of the workflow cannot be written as text.")
     if target.correlation_input:
         inputs[target.correlation_input] = str(delivery.execution_id)
-    details = {} if target.api_url in _without_details else {_DETAILS: True}
+    details = {_DETAILS: True} if with_details and target.api_url not in _without_details else {}
     return HttpRequest(
         method="POST",
         url=_dispatch_url(target),
@@ -181,13 +207,15 @@ def _judge(target: GitHubTarget, result: HttpResult, *, now: datetime) -> Verdic
         verdict = _refused(target, result, status, now=now)
     is_ambiguous = result.was_sent and (result.error is not None or status >= 500)
     if is_ambiguous and target.is_followed and target.correlation_input:
-        return replace(verdict, outcome=Outcome.FOLLOWED, github_run=GitHubRunRef())
+        return replace(
+            verdict, outcome=Outcome.FOLLOWED, github_run=GitHubRunRef(naming_key=naming_key(target))
+        )
     return verdict
 
 
 def _accepted(target: GitHubTarget, result: HttpResult) -> Verdict:
     """Taken. It is followed where the run is known, or can be found; else its end is not known here."""
-    run = _run_of(result)
+    run = replace(_run_of(result), naming_key=naming_key(target))
     taken = Verdict(outcome=Outcome.SUCCESS, response_status=result.status, output=output_of(result))
     if not target.is_followed:
         return taken

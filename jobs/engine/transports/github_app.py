@@ -7,7 +7,9 @@ tokens live in this process's memory alone. Several dispatches at once wait for 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
+import time
 from collections import defaultdict
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field, replace
@@ -29,10 +31,14 @@ _JWT_BACKDATE: Final = timedelta(seconds=60)
 # A token is not used in its last minutes: what is sent with it may take a while.
 _SPARE: Final = timedelta(minutes=5)
 _TIMEOUT_S: Final = 10.0
+# How long a refusal stands for all who ask, so that those who wait for one answer do not each ask for their
+# own; what may be over in a moment stands for less.
+_REFUSED_S: Final = 15.0
+_FAULTY_S: Final = 3.0
 _BAD_KEY: Final = "The private key of the GitHub App cannot be read: enter it again, whole, in PEM format."
 _RETRYABLE: Final = frozenset({408, 425, 429})
 
-_Key = tuple[str, str, str]
+_Key = tuple[str, str, str, str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +50,7 @@ class AppToken:
 
 
 _kept: dict[_Key, AppToken] = {}
+_refused: dict[_Key, tuple[float, Verdict]] = {}
 _locks: MutableMapping[Any, dict[_Key, asyncio.Lock]] = WeakKeyDictionary()
 
 
@@ -61,27 +68,56 @@ async def with_token(delivery: Delivery, line: Line) -> Delivery | Verdict:
 
 
 async def app_token(
-    app: GitHubApp, *, api_url: str, send: Send, now: datetime, user_agent: str
+    app: GitHubApp,
+    *,
+    api_url: str,
+    send: Send,
+    now: datetime,
+    user_agent: str,
+    timeout_s: float = _TIMEOUT_S,
+    is_anew: bool = False,
 ) -> AppToken | Verdict:
-    """A token that is good for some minutes more; a FAILED verdict that says why there is none."""
-    key = (api_url, app.app_id, app.installation_id)
+    """A token that is good for some minutes more; a FAILED verdict that says why there is none.
+
+    `is_anew`: ask GitHub although it refused a moment ago.
+    """
+    key = _key(app, api_url)
     async with _lock(key):
         kept = _kept.get(key)
         if kept is not None and kept.expires_at - _SPARE > now:
             return kept
+        if not is_anew and (refusal := _standing_refusal(key)) is not None:
+            return refusal
         try:
-            request = _request(app, api_url=api_url, now=now, user_agent=user_agent)
+            request = _request(app, api_url=api_url, now=now, user_agent=user_agent, timeout_s=timeout_s)
         except (ValueError, TypeError, jwt.PyJWTError):
             return misconfigured(_BAD_KEY)
         got = _judge(await send(request), now)
         if isinstance(got, AppToken):
             _kept[key] = got
+            _refused.pop(key, None)
+        else:
+            _refused[key] = (time.monotonic(), got)
         return got
 
 
 def forget(app: GitHubApp, *, api_url: str) -> None:
     """Let go of a token that GitHub did not take: it was revoked, or the App was."""
-    _kept.pop((api_url, app.app_id, app.installation_id), None)
+    _kept.pop(_key(app, api_url), None)
+
+
+def _standing_refusal(key: _Key) -> Verdict | None:
+    if key not in _refused:
+        return None
+    at, verdict = _refused[key]
+    stands_s = _FAULTY_S if verdict.is_retryable else _REFUSED_S
+    return verdict if time.monotonic() - at < stands_s else None
+
+
+def _key(app: GitHubApp, api_url: str) -> _Key:
+    # With the private key: one that was entered anew is tried at once.
+    entered = hashlib.sha256(app.private_key.encode("utf-8", "surrogatepass")).hexdigest()
+    return (api_url, app.app_id, app.installation_id, entered)
 
 
 def signed_jwt(app: GitHubApp, *, now: datetime) -> str:
@@ -96,7 +132,9 @@ def _lock(key: _Key) -> asyncio.Lock:
     return of_loop[key]
 
 
-def _request(app: GitHubApp, *, api_url: str, now: datetime, user_agent: str) -> HttpRequest:
+def _request(
+    app: GitHubApp, *, api_url: str, now: datetime, user_agent: str, timeout_s: float
+) -> HttpRequest:
     return HttpRequest(
         method="POST",
         url=f"{api_url.rstrip('/')}/app/installations/{quote(app.installation_id, safe='')}/access_tokens",
@@ -106,7 +144,7 @@ def _request(app: GitHubApp, *, api_url: str, now: datetime, user_agent: str) ->
             "User-Agent": user_agent,
             "X-GitHub-Api-Version": "2022-11-28",
         },
-        timeout_s=_TIMEOUT_S,
+        timeout_s=timeout_s,
         is_trusted=True,
     )
 

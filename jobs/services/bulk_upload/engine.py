@@ -22,19 +22,17 @@ from django.db import DatabaseError, InterfaceError, OperationalError, transacti
 
 from accounts.models import User
 from accounts.roles import is_within_team, may_change_job
-from cronsched.core.db import insert_each, is_conflict, let_others_write, locked, retry_conflicts, update_each
+from cronsched.core.db import insert_each, is_conflict, let_others_write, locked, retry_conflicts
 from cronsched.core.errors import InvalidInput
 from cronsched.core.text import name_key
 from jobs.engine.tell import tell_batch_changed, tell_uploaded
 from jobs.models import Job
 from jobs.services import fields
+from jobs.services.batches import KnownJobs, store_edits
 from jobs.services.bulk_upload.columns import Entry
 from jobs.services.edits import Edit, edit_job, make_job
-from jobs.services.overtaken import record_overtaken
-from jobs.services.validation import Lookups, clean_job, refuse_other_team
+from jobs.services.validation import clean_job, refuse_other_team
 from jobs.signals import JobChange
-from taxonomy.models import JobCategory, PicTeam
-from taxonomy.services import choose
 
 logger = logging.getLogger(__name__)
 
@@ -205,72 +203,24 @@ def _jobs_named(batch: Sequence[Entry]) -> Any:
 def _write(outcomes: Sequence[Outcome], upload: Upload) -> None:
     new = [outcome.job for outcome in outcomes if outcome.action is Action.CREATED and outcome.job]
     edits = [outcome.edit for outcome in outcomes if outcome.edit]
-    for job in (*new, *(edit.job for edit in edits)):
+    for job in new:
         job.refresh_keys()
-    record_overtaken([edit.overtaken for edit in edits if edit.overtaken], now=upload.now)
     insert_each(new)
-    _update(edits)
+    store_edits(edits, now=upload.now)
     changes = [JobChange(job=job, action="created", changes={}) for job in new]
     changes += [JobChange(job=edit.job, action=edit.action, changes=edit.changes) for edit in edits]
     tell_batch_changed(changes, now=upload.now, by=upload.by, via=upload.via)
 
 
-def _update(edits: Sequence[Edit]) -> None:
-    """One prepared statement for all: a row, locked since it was read, gets back what it did not change."""
-    columns = sorted({column for edit in edits for column in edit.columns})
-    attributes = [Job._meta.get_field(column).attname for column in columns]  # type: ignore[union-attr]
-    rows = [(*(getattr(edit.job, attribute) for attribute in attributes), edit.job.pk) for edit in edits]
-    update_each(Job, columns, ("id",), rows)
-
-
 # ---- judging: no writes from here on ----------------------------------------------------------
 
 
-class _Known(Lookups):
-    """What validation asks, read once for a batch, the disabled categories and teams too."""
-
-    def __init__(self, jobs: Iterable[Job]) -> None:
-        self.jobs: dict[str, Job] = {job.name_key: job for job in jobs}
-        self._categories: list[JobCategory] = list(JobCategory.objects.all())
-        self._teams: list[PicTeam] = list(PicTeam.objects.all())
-        self._found: dict[tuple[type, str], Any] = {}
-        self._attach()
-
-    def _attach(self) -> None:
-        """Give the jobs their category and team, without a join that would lock those too."""
-        categories = {category.pk: category for category in self._categories}
-        teams = {team.pk: team for team in self._teams}
-        for job in self.jobs.values():
-            if job.category_id in categories:
-                job.category = categories[job.category_id]
-            if job.pic_team_id in teams:
-                job.pic_team = teams[job.pic_team_id]
-
-    def category(self, text: str) -> JobCategory:
-        category: JobCategory = self._choose(JobCategory, text, self._categories)
-        return category
-
-    def team(self, text: str) -> PicTeam:
-        team: PicTeam = self._choose(PicTeam, text, self._teams)
-        return team
-
-    def _choose(self, model: Any, text: str, rows: Any) -> Any:
-        key = (model, text)
-        if key not in self._found:
-            self._found[key] = choose(model, text, rows)
-        return self._found[key]
-
-    def is_name_taken(self, key: str, *, except_for: UUID | None) -> bool:
-        job = self.jobs.get(key)
-        return job is not None and job.pk != except_for
-
-
 def _judge_all(batch: Sequence[Entry], jobs: Iterable[Job], upload: Upload) -> list[Outcome]:
-    known = _Known(jobs)
+    known = KnownJobs(jobs)
     return [_judge(entry, known, upload) for entry in batch]
 
 
-def _judge(entry: Entry, known: _Known, upload: Upload) -> Outcome:
+def _judge(entry: Entry, known: KnownJobs, upload: Upload) -> Outcome:
     """What one entry comes to. The job in memory is changed already; nothing is stored."""
     if entry.fault:
         return _failed(entry, entry.fault)
