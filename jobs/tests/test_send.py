@@ -172,7 +172,7 @@ def test_an_unexpected_exception_is_a_result_and_logged_once_without_secrets(har
     assert results[2].outcome is Outcome.SUCCESS
     [record] = caplog.records
     assert "RuntimeError: quoting [redacted]" in record.getMessage()
-    assert f"execution_id={UUID(int=1)}" in record.getMessage()
+    assert f"execution={UUID(int=1)}" in record.getMessage()
 
 
 def test_a_failing_on_result_stops_nothing(harness, http_sink, caplog):
@@ -189,7 +189,7 @@ def test_a_failing_on_result_stops_nothing(harness, http_sink, caplog):
         harness.take()
         sender.stop(5)
 
-    assert [record.message for record in caplog.records] == [f"on_result failed execution_id={UUID(int=1)}"]
+    assert [record.message for record in caplog.records] == [f"on_result failed execution={UUID(int=1)}"]
     assert sender.in_flight == 0
 
 
