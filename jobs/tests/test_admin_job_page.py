@@ -575,7 +575,7 @@ def test_metadata_is_put_in_order_without_losing_a_digit(user_site):
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [('{"a": 1,\n}', "Line 2, column 1: "), ("[1]", "must be an object"), ("[" * 100_000, "too deep")],
+    [('{"a": 1,\n"b" 2}', "Line 2, column 5: "), ("[1]", "must be an object"), ("[" * 100_000, "too deep")],
 )
 def test_what_is_wrong_with_metadata_is_said_with_its_line(user_site, text, words):
     answer = user_site.send(METADATA, metadata=text).json()
