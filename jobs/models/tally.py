@@ -15,7 +15,7 @@ MARK_ID = 1
 
 
 class Tally(models.Model):
-    """Runs that started within one span, by what lists filter. Rows add up: a deletion enters negative ones."""
+    """Runs that started in one span, by what lists filter. Rows add up: a deletion enters negative ones."""
 
     begins_at = models.DateTimeField()
     status = KeyField(max_length=10, choices=Status.choices)
@@ -34,7 +34,7 @@ class Tally(models.Model):
 
 
 class RunTally(Tally):
-    """Of all jobs. Only what begins before `TallyMark.counted_until`, and of days those that end by then, counts."""
+    """Of all jobs. Only hours and days that end by `TallyMark.counted_until` count."""
 
     span = KeyField(max_length=4, choices=[(span.value, span.label) for span in (Span.HOUR, Span.DAY)])
 

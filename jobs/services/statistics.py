@@ -116,7 +116,7 @@ def _ids(runs: Any, offset: int, size: int) -> list[UUID]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Scale:
-    """Which tallies there are, and which mark they follow. `sparse`: not every coarse one has its fine ones."""
+    """Which tallies there are, and their mark. `sparse`: not every coarse one has its fine ones."""
 
     table: Any
     mark: str
@@ -155,7 +155,7 @@ class _Cover:
     parts: tuple[_Part, ...] = ()
 
     def having(self, fine: Sequence[datetime]) -> _Cover:
-        """The same, when fine tallies were found at these moments alone: where there is none, runs are counted.
+        """The same, when fine tallies were found at these moments: a part without one is left to be counted.
 
         The first and the last will do, since such a part is the newest or the oldest.
         """
