@@ -316,6 +316,21 @@ def test_a_month_left_half_way_is_counted_as_a_whole(
     assert recount(now=NEXT_MONTH, term=term) == 0
 
 
+def test_a_change_in_a_month_that_is_over_has_it_counted_from_its_beginning(busy: Job, idle: Job, term: Term):
+    """The idle one has no days left of it: some of them alone would be taken for all."""
+    count_closed_hours(now=NEXT_MONTH, term=term)
+    ExecutionFactory(job=idle, started_at=NOON + DAY)
+    reopen(NOON + DAY)
+
+    for now in (NOON + 5 * DAY, NEXT_MONTH):
+        count_closed_hours(now=now, term=term)
+        for job in (busy, idle):
+            assert_same(RunFilter(job_id=job.pk))
+            assert_same(RunFilter(job_id=job.pk, end=NOON + 4 * DAY))
+    assert recount(now=NEXT_MONTH, term=term) == 0
+    assert of_job(idle, Span.MONTH) == {MARCH: 5}
+
+
 def test_months_whose_runs_are_gone_go_with_the_next_recount(busy: Job, idle: Job, term: Term):
     count_closed_hours(now=NEXT_MONTH, term=term)
     list(prune_executions(days=1, now=NEXT_MONTH))
