@@ -30,6 +30,7 @@ IDLE_TICKS = 50
 def main() -> None:
     options = _options()
     start_django(options.database)
+    create_database(options.database)
     print(f"{describe_run()}\n")
     print("| jobs | due in a minute | idle tick ms | plan a minute s | slots/s | peak MB |")
     print("| --- " * 6 + "|")

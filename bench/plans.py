@@ -16,7 +16,7 @@ from typing import Any
 from bench.endpoints import requests
 from bench.project import DEFAULT_DATABASE, describe_run, start_django
 
-TABLES = ("jobs_jobexecution", "jobs_runtally", "notifications_notification")
+TABLES = ("jobs_jobexecution", "jobs_runtally", "jobs_jobtally", "notifications_notification")
 SHORT = {"sqlite_autoindex_jobs_jobexecution_1": "PRIMARY", "jobs_jobexecution_pkey": "PRIMARY"}
 
 

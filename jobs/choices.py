@@ -32,10 +32,11 @@ class ExecutionType(models.TextChoices):
 
 
 class Span(models.TextChoices):
-    """What a tally counts, both in UTC."""
+    """What a tally counts, in UTC."""
 
     HOUR = "hour", _("hour")
     DAY = "day", _("day")
+    MONTH = "month", _("month")
 
 
 class CatchUp(models.TextChoices):

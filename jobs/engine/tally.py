@@ -8,6 +8,8 @@ the change:
 - `forget` before runs are deleted: their numbers are entered with a minus.
 - `reopen` where a run before the mark is changed: the mark goes back, and the hours are counted anew.
 
+`jobs.engine.job_tally` does the same for each job, by day and month; it is called from here alone.
+
 Few do. What starts, starts now; a run that has not ended keeps the mark behind it; SETTLE is room for
 hosts whose clocks differ. Left are deletions, a late answer that replaces "interrupted", and a clock
 set back. What nobody foresaw (rows written behind our back) `recount` finds within a day, and mends.
@@ -16,19 +18,19 @@ set back. What nobody foresaw (rows written behind our back) `recount` finds wit
 from __future__ import annotations
 
 import logging
-import math
-from collections import defaultdict
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from django.db import transaction
-from django.db.models import Count, Min, QuerySet, Sum
+from django.db.models import Min, QuerySet
 from django.db.models.functions import TruncHour
 
 from cronsched.core.db import let_others_write, locked, retry_conflicts
 from jobs.choices import IN_FLIGHT, Span
+from jobs.engine import job_tally
 from jobs.engine.lease import Term, prove
+from jobs.engine.spans import floor
+from jobs.engine.sums import NUMBERS, TRAITS, Sums, counted, insert, same, sum_up
 from jobs.models import JobExecution, RunTally, TallyMark
 from jobs.models.tally import MARK_ID
 
@@ -38,19 +40,20 @@ logger = logging.getLogger(__name__)
 SETTLE: Final = timedelta(minutes=30)
 _HOUR: Final = timedelta(hours=1)
 _DAY: Final = timedelta(days=1)
-_TRAITS: Final = ("status", "trigger_type", "execution_type")
-
-# What is counted together, and its numbers: runs, timed, seconds.
-_Key = tuple[datetime, str, str, str]
-_Sums = dict[_Key, tuple[int, int, float]]
+# The key of sums in this module.
+_KEY: Final = ("begins_at", *TRAITS)
 
 
 def count_closed_hours(*, now: datetime, term: Term) -> int:
-    """Count the hours that have closed since the last time, at most a day in a transaction. How many."""
+    """Count the hours that have closed since the last time, at most a day in a transaction. How many.
+
+    Then what that closes for each job.
+    """
     total = 0
     while hours := _count_next(now=now, term=term):
         total += hours
         let_others_write()
+    job_tally.count_jobs(term=term)
     return total
 
 
@@ -87,13 +90,6 @@ def _closed_until(now: datetime) -> datetime:
     return floor(min(now - SETTLE, under_way["first"] or now), Span.HOUR)
 
 
-def floor(moment: datetime, span: Span) -> datetime:
-    """The beginning of the hour or day in UTC."""
-    moment = moment.astimezone(UTC)
-    hour = 0 if span == Span.DAY else moment.hour
-    return moment.replace(hour=hour, minute=0, second=0, microsecond=0)
-
-
 # ---- changes of the past: within the transaction of the change --------------------------------
 
 
@@ -102,16 +98,19 @@ def forget(runs: QuerySet[JobExecution]) -> None:
     mark = _locked_mark()
     if mark is None:
         return
-    hours = _count_rows(runs.filter(started_at__lt=mark))
-    _insert(Span.HOUR, hours, sign=-1)
+    of_jobs = _count_rows(runs.filter(started_at__lt=mark), "job_id", *_KEY)
+    hours = sum_up((*key[1:], *numbers) for key, numbers in of_jobs.items())
+    insert(RunTally, Span.HOUR, _KEY, hours, sign=-1)
     # A day that the mark has not passed is counted anew when it does, this with it.
-    _insert(Span.DAY, _by_day(hours), sign=-1)
+    insert(RunTally, Span.DAY, _KEY, _by_day(hours), sign=-1)
+    job_tally.forget(of_jobs)
 
 
 def reopen(since: datetime) -> None:
     """A run that started at `since` has come or changed: from its hour on all is counted anew."""
     hour = floor(since, Span.HOUR)
     TallyMark.objects.filter(counted_until__gt=hour).update(counted_until=hour)
+    job_tally.reopen(since)
 
 
 # ---- counting ---------------------------------------------------------------------------------
@@ -120,11 +119,11 @@ def reopen(since: datetime) -> None:
 def _store(begin: datetime, end: datetime) -> None:
     """Count the rows of these hours of one day, and, where the day ends with them, the day."""
     RunTally.objects.filter(span=Span.HOUR, begins_at__gte=begin, begins_at__lt=end).delete()
-    _insert(Span.HOUR, _count_rows(_started(begin, end)))
+    insert(RunTally, Span.HOUR, _KEY, _count_rows(_started(begin, end)))
     day = floor(begin, Span.DAY)
     if end == day + _DAY:
         RunTally.objects.filter(span=Span.DAY, begins_at=day).delete()
-        _insert(Span.DAY, _by_day(_sum_up(_tallied(Span.HOUR, day, end))))
+        insert(RunTally, Span.DAY, _KEY, _by_day(sum_up(_tallied(Span.HOUR, day, end))))
 
 
 def _started(begin: datetime, end: datetime) -> QuerySet[JobExecution]:
@@ -132,53 +131,19 @@ def _started(begin: datetime, end: datetime) -> QuerySet[JobExecution]:
     return runs
 
 
-def _count_rows(runs: QuerySet[JobExecution]) -> _Sums:
-    """The runs themselves, by hour: index entries alone, no row is read."""
-    rows = (
-        runs.order_by()
-        .annotate(begins_at=TruncHour("started_at", tzinfo=UTC))
-        .values_list("begins_at", *_TRAITS)
-        .annotate(Count("pk"), Count("duration_seconds"), Sum("duration_seconds"))
-    )
-    return _sum_up(rows)
+def _count_rows(runs: QuerySet[JobExecution], *key: str) -> Sums:
+    """The runs themselves, by hour."""
+    rows = runs.order_by().annotate(begins_at=TruncHour("started_at", tzinfo=UTC))
+    return sum_up(rows.values_list(*(key or _KEY)).annotate(*counted()))
 
 
 def _tallied(span: Span, begin: datetime, end: datetime) -> list[tuple[Any, ...]]:
     rows = RunTally.objects.filter(span=span, begins_at__gte=begin, begins_at__lt=end)
-    return list(rows.values_list("begins_at", *_TRAITS, "runs", "timed", "seconds"))
+    return list(rows.values_list(*_KEY, *NUMBERS))
 
 
-def _sum_up(rows: Iterable[tuple[Any, ...]]) -> _Sums:
-    """Sums by key; what adds up to nothing is left out."""
-    sums: dict[_Key, list[float]] = defaultdict(lambda: [0, 0, 0.0])
-    for *key, runs, timed, seconds in rows:
-        total = sums[tuple(key)]
-        for number, value in enumerate((runs, timed, seconds or 0.0)):
-            total[number] += value
-    return {key: (int(runs), int(timed), seconds) for key, (runs, timed, seconds) in sums.items() if runs}
-
-
-def _by_day(hours: _Sums) -> _Sums:
-    return _sum_up((floor(key[0], Span.DAY), *key[1:], *sums) for key, sums in hours.items())
-
-
-def _insert(span: Span, sums: _Sums, *, sign: int = 1) -> None:
-    RunTally.objects.bulk_create(
-        [
-            RunTally(
-                span=span,
-                begins_at=begins_at,
-                status=status,
-                trigger_type=trigger_type,
-                execution_type=execution_type,
-                runs=sign * runs,
-                timed=sign * timed,
-                seconds=sign * seconds,
-            )
-            for (begins_at, status, trigger_type, execution_type), (runs, timed, seconds) in sums.items()
-        ],
-        batch_size=1000,
-    )
+def _by_day(hours: Sums) -> Sums:
+    return sum_up((floor(key[0], Span.DAY), *key[1:], *sums) for key, sums in hours.items())
 
 
 # ---- looking again ----------------------------------------------------------------------------
@@ -187,8 +152,13 @@ def _insert(span: Span, sums: _Sums, *, sign: int = 1) -> None:
 def recount(*, now: datetime, term: Term) -> int:
     """Compare the tallies of every day with its runs, mend what differs, join what was entered twice.
 
-    How many days differed; each is logged, since nothing that cronsched does should make one.
+    How many days differed, and for how many jobs and months; all is logged, since nothing that
+    cronsched does should make one.
     """
+    return _recount_days(term=term) + job_tally.recount_jobs(term=term)
+
+
+def _recount_days(*, term: Term) -> int:
     mark = TallyMark.objects.values_list("counted_until", flat=True).first()
     first = min(filter(None, [_first_start(), _first_tally()]), default=None)
     if mark is None or first is None:
@@ -217,17 +187,9 @@ def _recount_day(day: datetime, *, term: Term) -> bool:
         stored, counted = _tallied(Span.HOUR, day, end), _count_rows(_started(day, end))
         stored_day = _tallied(Span.DAY, day, end) if end == day + _DAY else []
         counted_day = _by_day(counted) if end == day + _DAY else {}
-        is_wrong = not (_same(_sum_up(stored), counted) and _same(_sum_up(stored_day), counted_day))
+        is_wrong = not (same(sum_up(stored), counted) and same(sum_up(stored_day), counted_day))
         if is_wrong:
             logger.warning("tally: a day was counted anew, its runs had changed behind it day=%s", day.date())
         if is_wrong or (len(stored), len(stored_day)) != (len(counted), len(counted_day)):
             _store(day, end)
     return is_wrong
-
-
-def _same(one: _Sums, other: _Sums) -> bool:
-    """Whether both say the same, but for the last digits of sums that were added in another order."""
-    return one.keys() == other.keys() and all(
-        sums[:2] == other[key][:2] and math.isclose(sums[2], other[key][2], abs_tol=1e-3)
-        for key, sums in one.items()
-    )

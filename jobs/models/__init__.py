@@ -4,7 +4,7 @@ from jobs.models.execution import JobExecution, RunAttempt, UntoldRun
 from jobs.models.github import GitHubRun, GitHubToken, RunNaming
 from jobs.models.job import Job
 from jobs.models.lease import ChoreState, SchedulerLease, SchedulerStandby
-from jobs.models.tally import RunTally, TallyMark
+from jobs.models.tally import JobTally, RunTally, TallyMark
 from jobs.models.upload import JobUpload, UploadPhase
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "GitHubToken",
     "Job",
     "JobExecution",
+    "JobTally",
     "JobUpload",
     "RunAttempt",
     "RunNaming",

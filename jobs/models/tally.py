@@ -1,6 +1,7 @@
-"""How many runs there were: the history counted once, by hour and by day (UTC).
+"""How many runs there were: the history counted once, by hour and by day, for a job by day and month (UTC).
 
-`jobs.engine.tally` writes here, `jobs.services.statistics` reads; decision 0003 says why it is so.
+`jobs.engine.tally` and `jobs.engine.job_tally` write here, `jobs.services.statistics` reads; decision
+0003 says why it is so.
 """
 
 from __future__ import annotations
@@ -13,13 +14,9 @@ from jobs.choices import ExecutionType, Span, Status, TriggerType
 MARK_ID = 1
 
 
-class RunTally(models.Model):
-    """Runs that started within one span, by what lists filter. Rows add up: a deletion enters negative ones.
+class Tally(models.Model):
+    """Runs that started in one span, by what lists filter. Rows add up: a deletion enters negative ones."""
 
-    Only what begins before `TallyMark.counted_until`, and of days only those that end by then, counts.
-    """
-
-    span = KeyField(max_length=4, choices=Span.choices)
     begins_at = models.DateTimeField()
     status = KeyField(max_length=10, choices=Status.choices)
     trigger_type = KeyField(max_length=10, choices=TriggerType.choices)
@@ -30,18 +27,51 @@ class RunTally(models.Model):
     seconds = models.FloatField()
 
     class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return f"{self.begins_at:%Y-%m-%d %H:%M} {self.status}: {self.runs}"
+
+
+class RunTally(Tally):
+    """Of all jobs. Only hours and days that end by `TallyMark.counted_until` count."""
+
+    span = KeyField(max_length=4, choices=[(span.value, span.label) for span in (Span.HOUR, Span.DAY)])
+
+    class Meta:
         ordering = ("span", "begins_at")
         indexes = (models.Index(fields=["span", "begins_at"], name="tally_span"),)
 
-    def __str__(self) -> str:
-        return f"{self.span} {self.begins_at:%Y-%m-%d %H:%M} {self.status}: {self.runs}"
+
+class JobTally(Tally):
+    """Of one job. Only days and months that end by `TallyMark.jobs_counted_until` count.
+
+    Of a month a job has the days of all its runs, or of none: then they are few, or not counted yet.
+    """
+
+    # Without a constraint, whose check would lock the job's row: a prune holds the mark, whoever deletes
+    # a job holds that row, and each would wait for the other.
+    job = models.ForeignKey(
+        "jobs.Job", on_delete=models.CASCADE, related_name="+", db_index=False, db_constraint=False
+    )
+    span = KeyField(max_length=5, choices=[(span.value, span.label) for span in (Span.DAY, Span.MONTH)])
+
+    class Meta:
+        ordering = ("job", "span", "begins_at")
+        indexes = (models.Index(fields=["job", "span", "begins_at"], name="tally_job"),)
 
 
 class TallyMark(models.Model):
-    """One row. Every run that started before `counted_until` (a whole hour) has ended and is tallied."""
+    """One row. Every run that started before `counted_until` (a whole hour) has ended and is tallied.
+
+    Before `jobs_counted_until`, a whole day and never later than that, it is tallied by job, too. `changes`
+    grows with each change of what was counted.
+    """
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=MARK_ID, editable=False)
     counted_until = models.DateTimeField(null=True)
+    jobs_counted_until = models.DateTimeField(null=True)
+    changes = models.PositiveBigIntegerField(default=0, db_default=0)
 
     def __str__(self) -> str:
         return f"counted until {self.counted_until}"

@@ -14,7 +14,7 @@ from django.db.models import Count, OuterRef, Q, Subquery, Sum
 from django.db.models.functions import TruncHour
 
 from jobs.choices import Span
-from jobs.engine.tally import floor
+from jobs.engine.spans import floor
 from jobs.models import Job, JobExecution, RunTally, TallyMark
 from jobs.querysets import RunFilter, between
 from jobs.services.statistics import Figures, StatusRow, figures, to_figures

@@ -1,27 +1,28 @@
 """Figures and pages of the history, exact and quick however long it is. Nothing is written here.
 
-What was counted (jobs.engine.tally) is read from the tallies, days before hours; the rest, at both ends
-of a period and after the mark, from the runs themselves. The runs of one job are counted directly: the
-index by job holds all that is counted.
+What was counted (jobs.engine.tally) is read from the tallies, days before hours, of one job months before
+days; the rest, at both ends of a period and after the mark, from the runs themselves. So is a part of a
+month in which a job has no days: its runs there are few, and stand together in the index by job.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
-from django.db.models import Count, Q, Sum
+from django.db.models import Max, Min, Q, Sum
 
 from jobs.choices import IN_FLIGHT, Span, Status
-from jobs.engine.tally import floor
-from jobs.models import JobExecution, RunTally, TallyMark
+from jobs.engine.job_tally import BUSY
+from jobs.engine.spans import ceiling, floor, following
+from jobs.engine.sums import NUMBERS, counted
+from jobs.models import JobExecution, JobTally, RunTally, TallyMark
 from jobs.querysets import RunFilter, between
 
 FOREVER: Final = datetime.max.replace(tzinfo=UTC)
-_LENGTHS: Final = {Span.HOUR: timedelta(hours=1), Span.DAY: timedelta(days=1)}
 
 
 # Status, runs, of these those with a duration, its sum in seconds.
@@ -56,12 +57,21 @@ def figures(wanted: RunFilter) -> Figures:
     """The figures of the runs that match; the statements do not grow with them."""
     rows: list[StatusRow] = []
     cover = _cover(wanted)
-    if cover.tallied:
-        tallies = RunTally.objects.filter(cover.tallied, **wanted.traits).order_by().values_list("status")
-        rows += tallies.annotate(Sum("runs"), Sum("timed"), Sum("seconds"))
+    if cover.parts:
+        sums = {f"sum_{name}": Sum(name, filter=_condition(wanted)) for name in NUMBERS}
+        tallies = _tallies(wanted, cover.parts).values_list("span", "status")
+        found = list(tallies.annotate(Min("begins_at"), Max("begins_at"), **sums))
+        rows += [(status, *numbers) for _, status, _, _, *numbers in found if numbers[0]]
+        fine = [
+            moment
+            for span, _, first, last, *_ in found
+            if span == cover.scale.fine
+            for moment in (first, last)
+        ]
+        cover = cover.having(fine)
     for edge in cover.edges(wanted):
         runs = JobExecution.objects.matching(edge).order_by().values_list("status")
-        rows += runs.annotate(Count("pk"), Count("duration_seconds"), Sum("duration_seconds"))
+        rows += runs.annotate(*counted())
     return to_figures(rows)
 
 
@@ -87,9 +97,6 @@ def to_figures(rows: Iterable[StatusRow]) -> Figures:
 
 def list_runs(wanted: RunFilter, *, offset: int, size: int) -> Listing:
     """One page of the runs that match. A page far back costs what the first one does."""
-    if wanted.job_id is not None:
-        runs = JobExecution.objects.matching(wanted)
-        return Listing(total=runs.count(), ids=_ids(runs, offset, size))
     buckets = _buckets(wanted)
     total = sum(bucket.runs for bucket in buckets)
     if offset >= total:
@@ -108,53 +115,106 @@ def _ids(runs: Any, offset: int, size: int) -> list[UUID]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Cover:
-    """A period in parts: `tallied` selects tallies (empty: none) that stand for [begin, end)."""
+class _Scale:
+    """Which tallies there are, and their mark. `sparse`: not every coarse one has its fine ones."""
 
-    tallied: Q
-    begin: datetime | None = None
-    end: datetime | None = None
+    table: Any
+    mark: str
+    fine: Span
+    coarse: Span
+    sparse: bool
+
+
+_ALL_JOBS: Final = _Scale(table=RunTally, mark="counted_until", fine=Span.HOUR, coarse=Span.DAY, sparse=False)
+_ONE_JOB: Final = _Scale(
+    table=JobTally, mark="jobs_counted_until", fine=Span.DAY, coarse=Span.MONTH, sparse=True
+)
+
+
+def _scale(wanted: RunFilter) -> _Scale:
+    return _ALL_JOBS if wanted.job_id is None else _ONE_JOB
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Part:
+    """[begin, end) in tallies of one span; `begin` None is open."""
+
+    span: Span
+    begin: datetime | None
+    end: datetime
+
+    def holds(self, moment: datetime) -> bool:
+        return (self.begin is None or self.begin <= moment) and moment < self.end
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Cover:
+    """What of a period is tallied: parts that follow one another, newest first."""
+
+    scale: _Scale
+    parts: tuple[_Part, ...] = ()
+
+    def having(self, fine: Sequence[datetime]) -> _Cover:
+        """The same, when fine tallies were found at these moments: a part without one is left to be counted.
+
+        The first and the last will do, since such a part is the newest or the oldest.
+        """
+        if not self.scale.sparse:
+            return self
+        parts = [part for part in self.parts if part.span == self.scale.coarse or any(map(part.holds, fine))]
+        return replace(self, parts=tuple(parts))
 
     def edges(self, wanted: RunFilter) -> Iterator[RunFilter]:
         """What the tallies leave to be counted, newest first."""
-        if not self.tallied:
+        if not self.parts:
             yield wanted
             return
-        if wanted.end is None or self.end != wanted.end:
+        begin, end = self.parts[-1].begin, self.parts[0].end
+        if wanted.end is None or end != wanted.end:
             # With an end: SQLite takes a range that is open for a quarter of the table.
-            yield replace(wanted, start=self.end, end=wanted.end or FOREVER)
-        if wanted.start is not None and self.begin != wanted.start:
-            yield replace(wanted, end=self.begin)
+            yield replace(wanted, start=end, end=wanted.end or FOREVER)
+        if wanted.start is not None and begin != wanted.start:
+            yield replace(wanted, end=begin)
 
 
 def _cover(wanted: RunFilter) -> _Cover:
-    """The whole hours of the period before the mark; whole days of them by the day."""
-    mark = None if wanted.job_id else TallyMark.objects.values_list("counted_until", flat=True).first()
+    """The whole fine spans of the period before the mark; whole coarse ones of them as such."""
+    scale = _scale(wanted)
+    mark = TallyMark.objects.values_list(scale.mark, flat=True).first()
     if mark is None or (wanted.start is not None and wanted.start >= mark):
-        return _Cover(tallied=Q())
-    begin = _ceiling(wanted.start, Span.HOUR)
-    end = min(mark, floor(wanted.end or mark, Span.HOUR))
-    if begin is not None and begin >= end:
-        return _Cover(tallied=Q())
-    first_day, last_day = _ceiling(begin, Span.DAY), floor(end, Span.DAY)
-    if first_day is not None and first_day >= last_day:
-        tallied = _tallies(Span.HOUR, begin, end)
+        return _Cover(scale=scale)
+    end = min(mark, floor(wanted.end or mark, scale.fine))
+    last = floor(end, scale.coarse)
+    begin, first = wanted.start, None
+    if begin is not None:
+        begin = ceiling(begin, scale.fine)
+        first = ceiling(begin, scale.coarse)
+    if first is not None and first > last:
+        parts = [_Part(span=scale.fine, begin=begin, end=end)]
     else:
-        tallied = _tallies(Span.DAY, first_day, last_day) | _tallies(Span.HOUR, last_day, end)
-        if first_day is not None:
-            tallied |= _tallies(Span.HOUR, begin, first_day)
-    return _Cover(tallied=tallied, begin=begin, end=end)
+        parts = [
+            _Part(span=scale.fine, begin=last, end=end),
+            _Part(span=scale.coarse, begin=first, end=last),
+        ]
+        if first is not None:
+            parts.append(_Part(span=scale.fine, begin=begin, end=first))
+    return _Cover(
+        scale=scale, parts=tuple(part for part in parts if part.begin is None or part.begin < part.end)
+    )
 
 
-def _tallies(span: Span, begin: datetime | None, end: datetime) -> Q:
-    return Q(span=span) & between("begins_at", begin, end)
+def _tallies(wanted: RunFilter, parts: Iterable[_Part]) -> Any:
+    """The tallies of these parts, of whatever status and kind."""
+    of_job = {} if wanted.job_id is None else {"job_id": wanted.job_id}
+    chosen = Q()
+    for part in parts:
+        chosen |= Q(**of_job, span=part.span) & between("begins_at", part.begin, part.end)
+    return _scale(wanted).table.objects.filter(chosen).order_by()
 
 
-def _ceiling(moment: datetime | None, span: Span) -> datetime | None:
-    if moment is None:
-        return None
-    whole = floor(moment, span)
-    return whole if whole == moment else whole + _LENGTHS[span]
+def _condition(wanted: RunFilter) -> Q | None:
+    """Which of them count."""
+    return Q(**wanted.traits) if wanted.traits else None
 
 
 # ---- pages ------------------------------------------------------------------------------------
@@ -162,39 +222,55 @@ def _ceiling(moment: datetime | None, span: Span) -> datetime | None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Bucket:
-    """How many matching runs started in [begins_at, ends_at); None is open. `span` None: no tally."""
+    """How many matching runs started in [begins_at, ends_at); None is open. `span` None: no tally.
+
+    `held`: how many there are, matching or not.
+    """
 
     begins_at: datetime | None
     ends_at: datetime | None
     runs: int
-    span: str | None = None
+    span: Span | None = None
+    held: int = 0
 
 
 def _buckets(wanted: RunFilter) -> list[_Bucket]:
     """All that match, newest first, in buckets none of which is empty."""
     cover = _cover(wanted)
+    tallied: list[_Bucket] = []
+    if cover.parts:
+        tallied = _tally_buckets(wanted, cover.parts)
+        cover = cover.having(
+            [bucket.begins_at for bucket in tallied if bucket.span == cover.scale.fine and bucket.begins_at]
+        )
     buckets = [
         _Bucket(begins_at=edge.start, ends_at=edge.end, runs=JobExecution.objects.matching(edge).count())
         for edge in cover.edges(wanted)
     ]
-    if cover.tallied:
-        # After the mark, tallies, before the period's first whole hour: as `edges` gives its two.
-        is_first_newer = bool(buckets) and buckets[0].begins_at == cover.end
-        buckets[is_first_newer:is_first_newer] = _tally_buckets(wanted, cover.tallied)
+    if cover.parts:
+        # After the mark, tallies, before the period's first whole span: as `edges` gives its two.
+        is_first_newer = bool(buckets) and buckets[0].begins_at == cover.parts[0].end
+        buckets[is_first_newer:is_first_newer] = tallied
     return [bucket for bucket in buckets if bucket.runs]
 
 
-def _tally_buckets(wanted: RunFilter, tallied: Q) -> list[_Bucket]:
+def _tally_buckets(wanted: RunFilter, parts: Iterable[_Part]) -> list[_Bucket]:
+    """Newest first; those without a match, too."""
     rows = (
-        RunTally.objects.filter(tallied, **wanted.traits)
+        _tallies(wanted, parts)
         .values_list("begins_at", "span")
-        .annotate(Sum("runs"))
+        .annotate(matching=Sum("runs", filter=_condition(wanted)), held=Sum("runs"))
         .order_by("-begins_at")
     )
     return [
-        _Bucket(begins_at=begins_at, ends_at=begins_at + _LENGTHS[span], runs=runs, span=span)
-        for begins_at, span, runs in rows
-        if runs
+        _Bucket(
+            begins_at=begins_at,
+            ends_at=following(begins_at, Span(span)),
+            runs=runs or 0,
+            span=Span(span),
+            held=held,
+        )
+        for begins_at, span, runs, held in rows
     ]
 
 
@@ -215,16 +291,20 @@ def _reach(buckets: Sequence[_Bucket], *, offset: int, size: int) -> tuple[list[
 def _refined(
     wanted: RunFilter, reach: list[_Bucket], before: int, *, offset: int, size: int
 ) -> tuple[list[_Bucket], int]:
-    """The same by the hour where it begins or ends with a day: a day may have a hundred thousand runs."""
-    days = {bucket.begins_at: bucket for bucket in (reach[0], reach[-1]) if bucket.span == Span.DAY}
-    if not days:
+    """The same in finer spans where it begins or ends with a coarse one, which may hold very many runs."""
+    scale = _scale(wanted)
+    parts = [
+        _Part(span=scale.fine, begin=bucket.begins_at, end=bucket.ends_at)
+        for bucket in {reach[0], reach[-1]}
+        if bucket.span == scale.coarse and bucket.ends_at and (bucket.held > BUSY or not scale.sparse)
+    ]
+    if not parts:
         return reach, before
-    hours = Q()
-    for day in days.values():
-        assert day.begins_at is not None and day.ends_at is not None  # noqa: S101, PT018 - a day has both
-        hours |= _tallies(Span.HOUR, day.begins_at, day.ends_at)
-    finer = [bucket for bucket in reach if bucket.begins_at not in days] + _tally_buckets(wanted, hours)
+    found = _tally_buckets(wanted, parts)
+    replaced = {floor(bucket.begins_at, scale.coarse) for bucket in found if bucket.begins_at}
+    finer = [bucket for bucket in reach if bucket.span != scale.coarse or bucket.begins_at not in replaced]
+    finer += [bucket for bucket in found if bucket.runs]
     finer.sort(key=lambda bucket: bucket.ends_at or FOREVER, reverse=True)
     closer, more = _reach(finer, offset=offset - before, size=size)
-    # Nothing where runs of that day were deleted between the two readings.
+    # Nothing where runs of that span were deleted between the two readings.
     return (closer, before + more) if closer else (reach, before)

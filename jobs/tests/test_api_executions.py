@@ -332,14 +332,14 @@ def test_latest_run_is_of_the_period(viewer_api: Any, history: Job) -> None:
         # The caller, the mark of what was tallied, the count, the ids of the page, its rows.
         ("/executions", 5),
         ("/executions?status=success,failed&from=2026-01-01", 5),
-        # The caller, the count, the ids, the rows; nothing is tallied by job.
-        ("/executions?job_id={job}", 4),
+        # The mark of what was tallied by job.
+        ("/executions?job_id={job}", 5),
         # The job, too.
-        ("/jobs/{job}/executions", 5),
-        ("/jobs/{job}/executions/stats", 4),
+        ("/jobs/{job}/executions", 6),
+        ("/jobs/{job}/executions/stats", 5),
         # The caller, the mark, the figures.
         ("/executions/statistics", 3),
-        ("/executions/statistics?job_id={job}", 2),
+        ("/executions/statistics?job_id={job}", 3),
         ("/executions/{run}", 2),
         ("/jobs/{job}/executions/{run}", 3),
     ],

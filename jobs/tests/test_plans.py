@@ -27,6 +27,7 @@ pytestmark = [
 ]
 
 NEWEST, OF_JOB, OF_STATUS = "execution_newest_counted", "execution_job_counted", "execution_status_page"
+OF_JOB_TALLIED = "tally_job"
 RANGE = "from=2026-03-01T00:07:00Z&to=2026-03-10T11:07:00Z"
 
 
@@ -34,7 +35,7 @@ RANGE = "from=2026-03-01T00:07:00Z&to=2026-03-10T11:07:00Z"
 def counted(term: Term) -> Job:
     """A job with some history, half of it tallied."""
     job: Job = JobFactory()
-    for moment in (NOON - timedelta(hours=3), NOON):
+    for moment in (NOON - timedelta(hours=30), NOON - timedelta(hours=3), NOON):
         ExecutionFactory(job=job, started_at=moment)
         ExecutionFactory(job=job, started_at=moment, failed=True)
         ExecutionFactory(job=job, started_at=moment, manual=True)
@@ -49,7 +50,9 @@ def plans_of(api: Any, path: str) -> list[str]:
     with connection.cursor() as cursor:
         plans = []
         for query in queries:
-            if "jobs_jobexecution" in query["sql"] or "jobs_runtally" in query["sql"]:
+            if any(
+                table in query["sql"] for table in ("jobs_jobexecution", "jobs_runtally", "jobs_jobtally")
+            ):
                 cursor.execute(f"EXPLAIN QUERY PLAN {query['sql']}")
                 plans.append("\n".join(row[3] for row in cursor.fetchall()))
     return plans
@@ -84,6 +87,8 @@ def scans(plan: str) -> list[str]:
         ("/executions/statistics", NEWEST),
         (f"/executions/statistics?{RANGE}", NEWEST),
         ("/executions/statistics?job_id={job}", OF_JOB),
+        ("/executions/statistics?job_id={job}", OF_JOB_TALLIED),
+        ("/executions?job_id={job}&status=failed", OF_JOB_TALLIED),
     ],
 )
 def test_every_filter_has_its_index(viewer_api: Any, counted: Job, path: str, index: str):

@@ -15,15 +15,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jobs.choices import Span, Status, TriggerType
-from jobs.engine import rescue, tally
-from jobs.engine.lease import Term
+from jobs.engine import job_tally, rescue, tally
+from jobs.engine.lease import LeaseLost, Term
 from jobs.engine.messages import DeliveryResult, Outcome, Reason
 from jobs.engine.record import record
+from jobs.engine.spans import floor, following
 from jobs.engine.tally import SETTLE, count_closed_hours, recount, reopen
-from jobs.models import Job, JobExecution, RunTally, TallyMark
+from jobs.models import Job, JobExecution, JobTally, RunTally, TallyMark
 from jobs.querysets import RunFilter
 from jobs.services import statistics
 from jobs.services.history import delete_runs, prune_executions
+from jobs.services.lifecycle import delete_job
 from jobs.services.statistics import figures, list_runs
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 
@@ -37,7 +39,16 @@ CLOSED = NOON + HOUR + SETTLE
 @pytest.fixture(autouse=True)
 def nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tally, "let_others_write", lambda: None)
+    monkeypatch.setattr(job_tally, "let_others_write", lambda: None)
     monkeypatch.setattr("jobs.services.history.let_others_write", lambda: None)
+
+
+@pytest.fixture(autouse=True)
+def few_are_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some jobs keep the days of some months here, and none has its slice for itself."""
+    monkeypatch.setattr(job_tally, "BUSY", 4)
+    monkeypatch.setattr(statistics, "BUSY", 4)
+    monkeypatch.setattr(job_tally, "JOBS_AT_ONCE", 2)
 
 
 @pytest.fixture
@@ -52,10 +63,11 @@ def mark() -> datetime | None:
 
 def numbers(span: Span = Span.HOUR) -> dict[tuple[datetime, str], int]:
     """Of the spans that the mark has passed."""
-    last = (mark() or NOON) - statistics._LENGTHS[span]
-    tallies = RunTally.objects.filter(span=span, begins_at__lte=last)
-    rows = tallies.values_list("begins_at", "status", "runs")
-    return {(begins_at, status): runs for begins_at, status, runs in rows}
+    rows = RunTally.objects.filter(span=span).values_list("begins_at", "status", "runs")
+    until = mark() or NOON
+    return {
+        (begins_at, status): runs for begins_at, status, runs in rows if following(begins_at, span) <= until
+    }
 
 
 # ---- counting -----------------------------------------------------------------------------------
@@ -164,11 +176,176 @@ def test_what_was_written_behind_our_back_is_found_and_said(
     ExecutionFactory(job=job, started_at=NOON - 3 * DAY)
     JobExecution.objects.filter(pk=run.pk).update(status=Status.FAILED)
 
-    assert recount(now=NOON + 2 * DAY, term=term) == 2
+    # Two days, and the month of the job.
+    assert recount(now=NOON + 2 * DAY, term=term) == 3
 
     assert numbers(Span.DAY) == {(NOON - 12 * HOUR, "failed"): 1, (NOON - 84 * HOUR, "success"): 1}
     assert "day=2026-03-10" in caplog.text
     assert recount(now=NOON + 2 * DAY, term=term) == 0
+
+
+# ---- of one job ---------------------------------------------------------------------------------
+
+# The month of NOON is over, and the next one has days that have passed.
+NEXT_MONTH = datetime(2026, 4, 5, 12, tzinfo=UTC)
+MARCH = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def of_job(job: Job, span: Span) -> dict[datetime, int]:
+    rows = JobTally.objects.filter(job=job, span=span).values_list("begins_at", "runs")
+    assert len(rows) == len(dict(rows))
+    return dict(rows)
+
+
+@pytest.fixture
+def busy(job: Job) -> Job:
+    """More runs in March than a job may have without keeping its days; one in April."""
+    for hours in (0, 1, 13, 14, 38):
+        ExecutionFactory(job=job, started_at=NOON + hours * HOUR)
+    ExecutionFactory(job=job, started_at=NEXT_MONTH - DAY)
+    return job
+
+
+@pytest.fixture
+def idle() -> Job:
+    job: Job = JobFactory()
+    for hours in (0, 1, 13, 14):
+        ExecutionFactory(job=job, started_at=NOON + hours * HOUR)
+    ExecutionFactory(job=job, started_at=NEXT_MONTH - DAY)
+    return job
+
+
+@pytest.mark.databases
+def test_a_month_is_counted_by_job_and_its_days_where_the_job_is_busy(busy: Job, idle: Job, term: Term):
+    count_closed_hours(now=NEXT_MONTH, term=term)
+
+    april = floor(NEXT_MONTH - DAY, Span.DAY)
+    midnight = floor(NOON, Span.DAY)
+    assert (of_job(busy, Span.MONTH), of_job(idle, Span.MONTH)) == ({MARCH: 5}, {MARCH: 4})
+    assert of_job(busy, Span.DAY) == {midnight: 2, midnight + DAY: 2, midnight + 2 * DAY: 1, april: 1}
+    assert of_job(idle, Span.DAY) == {april: 1}
+    assert recount(now=NEXT_MONTH, term=term) == 0
+
+
+def test_a_month_that_was_counted_day_by_day_is_the_same(busy: Job, idle: Job, term: Term):
+    for days in range(1, 27):
+        count_closed_hours(now=NOON + days * DAY, term=term)
+
+    assert (of_job(busy, Span.MONTH), of_job(idle, Span.MONTH)) == ({MARCH: 5}, {MARCH: 4})
+    assert (len(of_job(busy, Span.DAY)), len(of_job(idle, Span.DAY))) == (4, 1)
+
+
+def test_what_was_counted_of_a_job_is_not_read_again(busy: Job, idle: Job, term: Term):
+    count_closed_hours(now=NEXT_MONTH, term=term)
+
+    with CaptureQueriesContext(connection) as queries:
+        found = figures(RunFilter(job_id=busy.pk, start=NOON + 12 * HOUR, end=floor(NEXT_MONTH, Span.DAY)))
+        nothing = list_runs(RunFilter(job_id=idle.pk, statuses=("missed",), end=NOON), offset=0, size=9)
+
+    assert (found.total, nothing.total) == (4, 0)
+    counting = [query["sql"] for query in queries if "jobs_jobexecution" in query["sql"]]
+    # Of the idle one, the days of March until NOON.
+    assert len(counting) == 1
+
+
+@pytest.mark.databases
+def test_a_history_from_before_tallies_of_jobs_is_filled_in(busy: Job, idle: Job, term: Term):
+    count_closed_hours(now=NEXT_MONTH, term=term)
+    JobTally.objects.all().delete()
+    TallyMark.objects.update(jobs_counted_until=None)
+
+    for job in (busy, idle):
+        assert_same(RunFilter(job_id=job.pk))
+    assert count_closed_hours(now=NEXT_MONTH, term=term) == 0
+
+    assert (of_job(busy, Span.MONTH), of_job(idle, Span.MONTH)) == ({MARCH: 5}, {MARCH: 4})
+    for job in (busy, idle):
+        assert_same(RunFilter(job_id=job.pk))
+
+
+@pytest.mark.parametrize("times", [1, 9])
+def test_what_is_deleted_while_it_is_counted_is_not_counted(
+    busy: Job, idle: Job, term: Term, monkeypatch: pytest.MonkeyPatch, times: int
+):
+    """Counted again at once, or, where it goes on and on, the next time."""
+    days = job_tally._days
+    left = [ExecutionFactory(job=idle, started_at=NOON - HOUR).pk for _ in range(times)]
+
+    def delete_one(part: Any, job_ids: list[uuid.UUID]) -> Any:
+        sums = days(part, job_ids)
+        if left:
+            with transaction.atomic():
+                delete_runs(JobExecution.objects.filter(pk=left.pop()))
+        return sums
+
+    monkeypatch.setattr(job_tally, "_days", delete_one)
+    for _ in range(4):
+        count_closed_hours(now=NEXT_MONTH, term=term)
+        for job in (busy, idle):
+            assert_same(RunFilter(job_id=job.pk))
+
+    assert of_job(idle, Span.MONTH) == {MARCH: 4}
+    assert recount(now=NEXT_MONTH, term=term) == 0
+
+
+def test_a_month_left_half_way_is_counted_as_a_whole(
+    busy: Job, idle: Job, term: Term, monkeypatch: pytest.MonkeyPatch
+):
+    """By then most jobs have lost their days, and the mark may go back into the month."""
+    count_closed_hours(now=NOON + 5 * DAY, term=term)
+    monkeypatch.setattr(job_tally, "JOBS_AT_ONCE", 1)
+    store, stored = job_tally._store, []
+
+    def lose_the_lead(*args: Any, **options: Any) -> None:
+        if stored:
+            raise LeaseLost
+        store(*args, **options)
+        stored.append(args)
+
+    monkeypatch.setattr(job_tally, "_store", lose_the_lead)
+    with pytest.raises(LeaseLost):
+        count_closed_hours(now=NEXT_MONTH, term=term)
+    monkeypatch.setattr(job_tally, "_store", store)
+    reopen(NOON + 8 * DAY)
+
+    for now in (NOON + 8 * DAY, NOON + 10 * DAY, NEXT_MONTH):
+        count_closed_hours(now=now, term=term)
+        for job in (busy, idle):
+            for end in (None, NOON + 2 * DAY, NOON + 9 * DAY):
+                assert_same(RunFilter(job_id=job.pk, end=end))
+    assert recount(now=NEXT_MONTH, term=term) == 0
+
+
+def test_a_change_in_a_month_that_is_over_has_it_counted_from_its_beginning(busy: Job, idle: Job, term: Term):
+    """The idle one has no days left of it: some of them alone would be taken for all."""
+    count_closed_hours(now=NEXT_MONTH, term=term)
+    ExecutionFactory(job=idle, started_at=NOON + DAY)
+    reopen(NOON + DAY)
+
+    for now in (NOON + 5 * DAY, NEXT_MONTH):
+        count_closed_hours(now=now, term=term)
+        for job in (busy, idle):
+            assert_same(RunFilter(job_id=job.pk))
+            assert_same(RunFilter(job_id=job.pk, end=NOON + 4 * DAY))
+    assert recount(now=NEXT_MONTH, term=term) == 0
+    assert of_job(idle, Span.MONTH) == {MARCH: 5}
+
+
+def test_months_whose_runs_are_gone_go_with_the_next_recount(busy: Job, idle: Job, term: Term):
+    count_closed_hours(now=NEXT_MONTH, term=term)
+    list(prune_executions(days=1, now=NEXT_MONTH))
+
+    assert recount(now=NEXT_MONTH, term=term) == 0
+
+    assert not JobTally.objects.filter(begins_at__lt=NEXT_MONTH - 2 * DAY).exists()
+
+
+def test_a_job_takes_its_tallies_with_it(busy: Job, idle: Job, term: Term):
+    count_closed_hours(now=NEXT_MONTH, term=term)
+
+    delete_job(busy, by=None, now=NEXT_MONTH)
+
+    assert set(JobTally.objects.values_list("job", flat=True)) == {idle.pk}
 
 
 # ---- the same as counting everything ------------------------------------------------------------
@@ -219,7 +396,13 @@ class World:
 
     def wait(self) -> None:
         self.now += self.random.choice(
-            [timedelta(minutes=7), HOUR, timedelta(hours=9, minutes=30), DAY + timedelta(minutes=41)]
+            [
+                timedelta(minutes=7),
+                HOUR,
+                timedelta(hours=9, minutes=30),
+                DAY + timedelta(minutes=41),
+                17 * DAY,
+            ]
         )
 
     def start(self) -> None:
@@ -273,7 +456,7 @@ class World:
         rescue.miss_stale_queue(now=self.now, term=self.term, grace_s=30)
 
     def prune(self) -> None:
-        list(prune_executions(days=self.random.choice([1, 3]), now=self.now))
+        list(prune_executions(days=self.random.choice([1, 3, 40]), now=self.now))
 
     def delete(self) -> None:
         with transaction.atomic():
@@ -293,7 +476,7 @@ class World:
         chance = self.random.random
         start, end = sorted(self.some_moment() for _ in range(2))
         return RunFilter(
-            job_id=self.random.choice(self.jobs).pk if chance() < 0.2 else None,
+            job_id=self.random.choice(self.jobs).pk if chance() < 0.5 else None,
             statuses=tuple(self.random.sample(Status.values, 2)) if chance() < 0.4 else (),
             trigger_type=self.random.choice(TriggerType.values) if chance() < 0.3 else "",
             execution_type="webhook" if chance() < 0.3 else "",
@@ -302,8 +485,8 @@ class World:
         )
 
     def some_moment(self) -> datetime:
-        moment = self.now - timedelta(seconds=self.random.randrange(6 * 86_400))
-        return tally.floor(moment, self.random.choice(Span.values)) if self.random.random() < 0.4 else moment
+        moment = self.now - timedelta(seconds=self.random.randrange(self.random.choice([6, 60]) * 86_400))
+        return floor(moment, self.random.choice(Span.values)) if self.random.random() < 0.4 else moment
 
 
 def check_history(seed: int, term: Term, steps: int) -> None:

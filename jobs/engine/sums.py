@@ -1,0 +1,59 @@
+"""The numbers of a tally: how they are counted from runs, added up and compared."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from django.db.models import Count, Sum
+
+from jobs.choices import Span
+
+# What is counted apart, whatever else the key holds; and the numbers themselves.
+TRAITS: Final = ("status", "trigger_type", "execution_type")
+NUMBERS: Final = ("runs", "timed", "seconds")
+
+# By key: runs, how many of them have a duration, and its sum.
+Sums = dict[tuple[Any, ...], tuple[int, int, float]]
+
+
+def counted() -> tuple[Any, ...]:
+    """The numbers of runs, in the order of NUMBERS: index entries alone, no row is read."""
+    return Count("pk"), Count("duration_seconds"), Sum("duration_seconds")
+
+
+def sum_up(rows: Iterable[tuple[Any, ...]]) -> Sums:
+    """Sums by key, from rows of key and numbers; what adds up to nothing is left out."""
+    sums: dict[tuple[Any, ...], list[float]] = defaultdict(lambda: [0, 0, 0.0])
+    for *key, runs, timed, seconds in rows:
+        total = sums[tuple(key)]
+        for number, value in enumerate((runs, timed, seconds or 0.0)):
+            total[number] += value
+    return {key: (int(runs), int(timed), seconds) for key, (runs, timed, seconds) in sums.items() if runs}
+
+
+def insert(table: Any, span: Span, names: Sequence[str], sums: Sums, *, sign: int = 1) -> None:
+    """Enter these sums, whose keys are the values of the columns `names`."""
+    table.objects.bulk_create(
+        [
+            table(
+                span=span,
+                runs=sign * runs,
+                timed=sign * timed,
+                seconds=sign * seconds,
+                **dict(zip(names, key, strict=True)),
+            )
+            for key, (runs, timed, seconds) in sums.items()
+        ],
+        batch_size=1000,
+    )
+
+
+def same(one: Sums, other: Sums) -> bool:
+    """Whether both say the same, but for the last digits of sums that were added in another order."""
+    return one.keys() == other.keys() and all(
+        sums[:2] == other[key][:2] and math.isclose(sums[2], other[key][2], abs_tol=1e-3)
+        for key, sums in one.items()
+    )
