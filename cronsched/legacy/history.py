@@ -107,6 +107,9 @@ class _History:
     def _of_job(self, job: Job, given: Any, total: int) -> Iterator[tuple[Any, ...]]:
         slots = _Slots()
         has_history = JobExecution.objects.filter(job_id=job.pk).exists()
+        if has_history and not job.last_status:
+            # An earlier import broke off before it noted them.
+            self.touched.add(job.pk)
         if has_history:
             known = JobExecution.objects.filter(job_id=job.pk, scheduled_for__isnull=False)
             for slot in known.values_list("scheduled_for", flat=True).iterator():

@@ -10,10 +10,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 from uuid import UUID
 
+from django.db.models import Min
+
 from accounts.audit import deleted_ids
-from accounts.choices import AuditKind
+from accounts.choices import AuditAction, AuditKind
 from accounts.hashers import ALGORITHM, from_passlib
-from accounts.models import JOBS_TABLE_COLUMNS, UiPreferences, User
+from accounts.models import JOBS_TABLE_COLUMNS, AuditEntry, UiPreferences, User
 from accounts.roles import Role, is_admin
 from accounts.validation import EMAIL_MAX, USERNAME_MAX
 from cronsched.core.text import clean_name, is_readable_line, name_key
@@ -54,6 +56,7 @@ class _People:
         self.names = {user.username_key: user for user in here.values()}
         self.emails = {user.email_key: user for user in here.values()}
         self.deleted = deleted_ids(AuditKind.USER)
+        self.deleted_names = _deleted_names()
         self.new: list[User] = []
         self.changed: list[User] = []
 
@@ -82,7 +85,7 @@ class _People:
         stored = self.here.get(user.pk)
         if stored is not None:
             self._again(row, user, stored)
-        elif user.pk in self.deleted and not self._is_here_again(user):
+        elif self._was_deleted(user):
             self.run.stays_deleted(TABLE, row, user.pk)
         elif (fault := _fault(user)) or (fault := self._taken(user)):
             self.run.left_out(TABLE, row, *fault)
@@ -133,10 +136,13 @@ class _People:
             user.token_version += 1
             user.tokens_valid_after = self.run.options.now
 
-    def _is_here_again(self, user: User) -> bool:
-        """Whether somebody has made the deleted account anew here, under the same name and address."""
+    def _was_deleted(self, user: User) -> bool:
+        """Whether the account was deleted here, and nobody has made it anew under its name and address."""
+        names = (user.username_key, user.email_key)
+        if user.pk not in self.deleted and names not in self.deleted_names:
+            return False
         by_name = self.names.get(user.username_key)
-        return by_name is not None and by_name is self.emails.get(user.email_key)
+        return by_name is None or by_name is not self.emails.get(user.email_key)
 
     def _taken(self, user: User) -> tuple[str, str] | None:
         """Why the name or the address cannot be theirs; None where both are free, or of one account."""
@@ -173,6 +179,19 @@ class _People:
             self.run.adjusted(
                 TABLE, row, "the password hash is not known here", "an admin must set a password"
             )
+
+
+def _deleted_names() -> set[tuple[str, str]]:
+    """Name and address of who was deleted here since the first import: some had another id here."""
+    imports = AuditEntry.objects.filter(kind=AuditKind.INSTALLATION, action=AuditAction.IMPORTED)
+    first = imports.aggregate(at=Min("at"))["at"]
+    if first is None:
+        return set()
+    gone = AuditEntry.objects.filter(kind=AuditKind.USER, action=AuditAction.DELETED, at__gt=first)
+    return {
+        (name_key(name), name_key(str(changes.get("email", [""])[0])))
+        for name, changes in gone.values_list("object_name", "changes")
+    }
 
 
 def _is_admin_there(row: Row) -> bool:

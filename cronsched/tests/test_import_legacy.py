@@ -6,7 +6,7 @@ import io
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from accounts.models import User
-from accounts.services import delete_user
+from accounts.services import delete_user, register_user
 from cronsched.core.crypto import decrypt
 from cronsched.legacy import cron
 from cronsched.testing.legacy import PASSWORD, THEN, LegacyDatabase, passlib_hash, sqlite_database
@@ -168,6 +168,36 @@ def test_a_user_deleted_here_stays_deleted(legacy):
     assert 'users: the user (1)\n    "tanaka"' in report
     assert "notifications: their user was deleted here (1)" in report
     assert "Exit" not in report
+
+
+def test_an_account_that_was_here_before_and_was_deleted_since_stays_deleted_too(legacy):
+    names = {"username": "admin", "email": "admin@example.com"}
+    delete_user(register_user(**names, password="s3cret-Horse!", by=None, now=NOW), by=None, now=NOW)
+    with time_machine.travel(NOW + timedelta(minutes=1), tick=False):
+        there = legacy.add("users", **names, role="admin")
+        User.objects.create(**names, role="admin", password="!")
+        bring(legacy)
+    with time_machine.travel(NOW + timedelta(minutes=2), tick=False):
+        legacy.add("users", role="admin")
+        bring(legacy)
+        delete_user(User.objects.get(username="admin"), by=None, now=NOW + timedelta(minutes=2))
+
+        report = bring(legacy, "--update")
+
+    assert not User.objects.filter(pk=there).exists()
+    assert 'users: the user (1)\n    "admin"' in report
+
+
+def test_an_account_deleted_here_before_the_first_import_comes(legacy):
+    names = {"username": "admin", "email": "admin@example.com"}
+    delete_user(register_user(**names, password="s3cret-Horse!", by=None, now=NOW), by=None, now=NOW)
+    there = legacy.add("users", **names)
+
+    with time_machine.travel(NOW + timedelta(minutes=1), tick=False):
+        bring(legacy)
+        bring(legacy, "--update")
+
+    assert User.objects.filter(pk=there).exists()
 
 
 @pytest.mark.parametrize(
@@ -692,6 +722,7 @@ def test_after_a_crash_the_same_import_ends_what_it_began(legacy, monkeypatch):
 
     assert JobExecution.objects.count() == 30
     assert Notification.objects.count() == 1
+    assert set(Job.objects.values_list("last_status", flat=True)) == {"success"}
 
 
 def test_older_versions_lack_tables_and_columns(tmp_path):
