@@ -179,6 +179,23 @@ def test_a_run_of_another_repository_is_not_ours(following, github):  # noqa: F8
 
 
 @pytest.mark.parametrize(
+    "otherwise", [{"workflow": "deploy.yml"}, {"event": "push"}, {"event": "repository_dispatch"}]
+)
+def test_a_run_with_our_id_that_the_dispatch_did_not_start_is_not_ours(following, github, otherwise):  # noqa: F811
+    """A workflow may hand the id on to what it starts itself."""
+    row = dispatched(None, job=correlating())
+    run = started(github, Plan(conclusion="failure"), title=f"Deploy for {row.pk}")
+    for name, value in otherwise.items():
+        setattr(run, name, value)
+
+    answer = send(*event(github, run), at=following.clock.now)
+
+    found = GitHubRun.objects.get()
+    assert answer.json()["matched"] == 0
+    assert (found.run_id, found.state, found.shows_id) == (None, FollowState.FINDING, None)
+
+
+@pytest.mark.parametrize(
     "signature", ["", "sha256=", "sha256=0", "sha1=abc", "sha256=" + "0" * 64, "sha256=ü", "x" * 10_000]
 )
 def test_what_is_not_signed_is_refused(github, signature):  # noqa: F811

@@ -318,7 +318,7 @@ class _GroupLook:
 
     async def _match(self, run: Followed, by_id: dict[int, RunSeen], listed: _Listed) -> Step | None:
         if run.run_id is None:
-            seen = next((one for one in listed.runs if str(run.execution_id) in one.title), None)
+            seen = reading.own_run(listed.runs, run.execution_id, workflow=run.workflow)
             return await self._seen(run, seen) if seen else self._not_there(run, listed)
         seen = by_id.get(run.run_id)
         # Not among those listed: more than a thousand have come since.
@@ -414,8 +414,10 @@ def _whole_hour(moment: datetime) -> datetime:
 
 
 def _has_all(runs: Sequence[Followed], found: Sequence[RunSeen]) -> bool:
-    ids, titles = {seen.run_id for seen in found}, [seen.title for seen in found]
+    ids = {seen.run_id for seen in found}
     return all(
-        run.run_id in ids if run.run_id is not None else any(str(run.execution_id) in one for one in titles)
+        run.run_id in ids
+        if run.run_id is not None
+        else reading.own_run(found, run.execution_id, workflow=run.workflow) is not None
         for run in runs
     )
