@@ -44,11 +44,21 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = NOON
+        self.uptime_s = 0.0
 
     def __call__(self) -> datetime:
         return self.now
 
+    def uptime(self) -> float:
+        return self.uptime_s
+
     def forward(self, **by: float) -> None:
+        """Time goes by."""
+        self.set_by(**by)
+        self.uptime_s += timedelta(**by).total_seconds()
+
+    def set_by(self, **by: float) -> None:
+        """Somebody sets it; no time goes by."""
         self.now += timedelta(**by)
 
 
@@ -64,7 +74,13 @@ class Following:
     def restart(self) -> None:
         """What a new leader knows: the database, and nothing else."""
         sender_config = SenderConfig(policy=AddressPolicy())
-        self.follower = Follower(self._config, sender_config, term=lambda: self.term, clock=self.clock)
+        self.follower = Follower(
+            self._config,
+            sender_config,
+            term=lambda: self.term,
+            clock=self.clock,
+            steady=self.clock.uptime,
+        )
 
     def turn(self, **by: float) -> int:
         self.clock.forward(**by)
@@ -616,6 +632,7 @@ def test_an_ambiguous_dispatch_that_started_nothing_may_be_sent_again(following,
     told.clear()
     row = ambiguous(correlating(max_retries=1))
 
+    following.turn(seconds=5)
     following.turn(minutes=4)
     assert ended(row).status == "running"
     following.turn(minutes=2)
@@ -649,6 +666,7 @@ def test_the_name_of_another_branch_or_input_proves_nothing(following, github):
     shows_ids(following, github, key="another's")
     row = ambiguous(correlating(max_retries=3))
 
+    following.turn(seconds=5)
     following.turn(minutes=6)
 
     assert ended(row).reason == Reason.UNCERTAIN
@@ -683,6 +701,7 @@ def test_five_minutes_count_from_the_end_of_the_dispatch(following, github):
     shows_ids(following, github)
     row = ambiguous(correlating(max_retries=1), completed_at=NOON + timedelta(minutes=5))
 
+    following.turn(seconds=5)
     following.turn(minutes=9)
     assert ended(row).status == "running"
     following.turn(minutes=2)
@@ -703,6 +722,7 @@ def test_a_longest_wait_of_less_than_five_minutes_proves_nothing(following, gith
     shows_ids(following, github)
     row = ambiguous(correlating(max_retries=3, follow_timeout_minutes=2))
 
+    following.turn(seconds=5)
     following.turn(minutes=3)
 
     row = ended(row)
@@ -714,6 +734,7 @@ def test_a_run_beyond_what_github_lists_is_not_taken_for_missing(following, gith
     monkeypatch.setattr(look, "MOST_PAGES", 2)
     shows_ids(following, github)
     row = ambiguous(correlating(max_retries=3))
+    following.turn(seconds=5)
     for _ in range(200):
         started(github, Plan(working_s=10**6))
 
@@ -728,6 +749,7 @@ def test_a_clock_that_differs_from_githubs_proves_nothing(following, github, min
     """The list is of what began after a time by our clock; GitHub puts the beginning by its own."""
     shows_ids(following, github)
     row = ambiguous(correlating(max_retries=3))
+    following.turn(seconds=5)
     at = NOON + timedelta(minutes=6 + minutes, seconds=5)
     empty = Reply.json({"total_count": 0, "workflow_runs": []}, headers={"Date": format_datetime(at)})
     github.read_fault = empty
@@ -740,6 +762,7 @@ def test_a_clock_that_differs_from_githubs_proves_nothing(following, github, min
 def test_a_list_that_cannot_be_read_whole_proves_nothing(following, github):
     shows_ids(following, github)
     row = ambiguous(correlating(max_retries=3))
+    following.turn(seconds=5)
     unreadable = Reply.json({"total_count": 1, "workflow_runs": [{"id": None, "status": "queued"}]})
     github.read_fault = unreadable
 
@@ -752,6 +775,7 @@ def test_without_retries_it_fails_and_says_that_nothing_was_started(following, g
     shows_ids(following, github)
     row = ambiguous(correlating())
 
+    following.turn(seconds=5)
     following.turn(minutes=6)
 
     row = ended(row)
@@ -801,6 +825,7 @@ def test_what_a_dead_sender_left_is_never_dispatched_again(following, github, te
     shows_ids(following, github)
     row = rescued(term, correlating(max_retries=3))
 
+    following.turn(seconds=5)
     following.turn(minutes=6)
 
     row = ended(row)
@@ -840,6 +865,7 @@ def test_a_run_that_the_webhook_has_just_named_is_neither_ended_nor_dispatched_a
     row = ambiguous(correlating(max_retries=max_retries))
     run = started(github, Plan(working_s=1000), title=f"Nightly {row.pk}")
     github.listed_after_s = 10**6
+    following.turn(seconds=5)
     real = follower.write
 
     def named_meanwhile(*args: Any, **rest: Any) -> int:
@@ -942,6 +968,38 @@ def seen(**said: Any) -> RunSeen:
 )
 def test_a_run_is_ours_by_its_workflow_event_and_id(workflow, said, is_ours):
     assert seen(**said).is_of(TOKEN, workflow=workflow) is is_ours
+
+
+# ---- clocks that are set ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("minutes", [3, 10])
+def test_a_clock_that_is_set_forward_makes_no_run_missing(following, github, clock, minutes):
+    """Ours was behind at the dispatch and is right at the look: GitHub had seconds, not minutes."""
+    shows_ids(following, github)
+    row = ambiguous(correlating(max_retries=1))
+    following.turn(seconds=5)
+
+    clock.set_by(minutes=minutes)
+    following.turn(minutes=3)
+
+    assert (ended(row).status, row.attempt) == ("running", 1)
+    following.turn(minutes=3)
+    assert (ended(row).status, row.attempt) == ("queued", 2)
+
+
+def test_a_new_leader_counts_anew(following, github):
+    """The dispatch may have been noted by another machine's clock."""
+    shows_ids(following, github)
+    row = ambiguous(correlating(max_retries=1))
+    following.turn(seconds=5)
+    following.restart()
+
+    following.turn(minutes=6)
+    assert (ended(row).status, row.attempt) == ("running", 1)
+    following.turn(minutes=6)
+
+    assert (ended(row).status, row.attempt) == ("queued", 2)
 
 
 # ---- a run that was never found, for GitHub could not be asked --------------------------------

@@ -87,6 +87,7 @@ def test_what_the_run_is_called_is_learned_from_an_event(following, github):  # 
 
 def test_a_run_that_was_given_up_and_turns_up_after_all_ends_its_execution(following, github, told):  # noqa: F811
     row = dispatched(None, job=correlating(), response_status=502, reason=Reason.HTTP_STATUS)
+    following.turn(seconds=5)
     following.turn(minutes=6)
     assert (ended(row).status, row.reason) == ("failed", Reason.UNCERTAIN)
     run = started(github, Plan(), title=f"Nightly {row.pk}")

@@ -145,9 +145,12 @@ def unfinished(run: Followed, *, now: datetime, seen: RunSeen | None = None, err
     return Step(run=run, seen=seen, error=error, result=given_up(replace(run, last_error=error), now=now))
 
 
-def missing(run: Followed, *, now: datetime) -> Step:
-    """GitHub answered, and no run shows our id."""
-    is_long_enough = now - run.dispatched_at >= FIND_FOR
+def missing(run: Followed, *, for_long: timedelta, now: datetime) -> Step:
+    """GitHub answered, and no run shows our id; nor did one `for_long`, by a clock that nobody sets.
+
+    The dispatch was noted by a clock that may have been set since, or by another machine's.
+    """
+    is_long_enough = min(for_long, now - run.dispatched_at) >= FIND_FOR
     if not is_long_enough and now < run.deadline_at:
         return Step(run=run, error=run.last_error)
     if not run.is_open:
