@@ -114,7 +114,9 @@ class Engine:
             clock=now,
             steady=steady,
         )
-        self.follower = Follower(config, sender_config, term=self.keeper.trusted_term, clock=now)
+        self.follower = Follower(
+            config, sender_config, term=self.keeper.trusted_term, clock=now, steady=steady
+        )
         self._is_failing = False
         self._backoff = Backoff()
         self._stuck_s = max(STUCK_LEAST_S, STUCK_LEASES * lease_s)

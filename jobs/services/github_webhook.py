@@ -53,11 +53,16 @@ def _note(seen: RunSeen, *, owner: str, repo: str, now: datetime) -> int:
     looked_for = Q(run_id__isnull=True, execution_id__in=ids)
     ours = Q(run_id=seen.run_id) | looked_for
     with transaction.atomic():
-        rows = list(locked(GitHubRun.objects.filter(ours, owner=owner, repo=repo).select_related(None)))
+        named = locked(GitHubRun.objects.filter(ours, owner=owner, repo=repo).select_related(None))
+        rows = [row for row in named if _is_of(row, seen)]
         for row in rows:
             if _is_news(row, seen):
                 _bring_forward(row, seen, now=now)
     return len(rows)
+
+
+def _is_of(row: GitHubRun, seen: RunSeen) -> bool:
+    return row.run_id == seen.run_id or seen.is_of(row.pk, workflow=row.workflow)
 
 
 def _is_news(row: GitHubRun, seen: RunSeen) -> bool:
@@ -80,6 +85,6 @@ def _bring_forward(row: GitHubRun, seen: RunSeen, *, now: datetime) -> None:
     row.run_id, row.html_url = seen.run_id, seen.html_url or row.html_url
     row.run_attempt, row.run_status, row.conclusion = seen.attempt, seen.status, seen.conclusion
     if seen.title:
-        row.shows_id = str(row.pk) in seen.title
+        row.shows_id = seen.shows(row.pk)
     row.next_look_at = now
     row.save()

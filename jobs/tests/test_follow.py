@@ -20,9 +20,10 @@ from cronsched.testing.fake_github.server import Grant
 from cronsched.testing.http_sink import Reply
 from jobs.choices import FollowState
 from jobs.engine.config import EngineConfig
-from jobs.engine.follow import follower, judge, look
+from jobs.engine.follow import follower, judge, look, reading
 from jobs.engine.follow.follower import Follower
 from jobs.engine.follow.look import FEW
+from jobs.engine.follow.reading import RunSeen
 from jobs.engine.lease import LeaseLost, Term, acquire
 from jobs.engine.messages import DeliveryResult, GitHubRunRef, Outcome, Reason
 from jobs.engine.record import record
@@ -43,11 +44,21 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = NOON
+        self.uptime_s = 0.0
 
     def __call__(self) -> datetime:
         return self.now
 
+    def uptime(self) -> float:
+        return self.uptime_s
+
     def forward(self, **by: float) -> None:
+        """Time goes by."""
+        self.set_by(**by)
+        self.uptime_s += timedelta(**by).total_seconds()
+
+    def set_by(self, **by: float) -> None:
+        """Somebody sets it; no time goes by."""
         self.now += timedelta(**by)
 
 
@@ -63,7 +74,13 @@ class Following:
     def restart(self) -> None:
         """What a new leader knows: the database, and nothing else."""
         sender_config = SenderConfig(policy=AddressPolicy())
-        self.follower = Follower(self._config, sender_config, term=lambda: self.term, clock=self.clock)
+        self.follower = Follower(
+            self._config,
+            sender_config,
+            term=lambda: self.term,
+            clock=self.clock,
+            steady=self.clock.uptime,
+        )
 
     def turn(self, **by: float) -> int:
         self.clock.forward(**by)
@@ -112,14 +129,16 @@ def told() -> Iterator[list[tuple[str, str]]]:
     runs_finished.disconnect(dispatch_uid="test_follow")
 
 
-def started(github: FakeGitHub, plan: Plan, *, title: str = "", repo: str = "app") -> Run:
+def started(
+    github: FakeGitHub, plan: Plan, *, title: str = "", repo: str = "app", workflow: str = "nightly.yml"
+) -> Run:
     """A run at GitHub, as a dispatch of now would have started it."""
     now = github.clock()
     run = Run(
         run_id=RUN_ID + len(github.runs),
         owner="acme",
         repo=repo,
-        workflow="nightly.yml",
+        workflow=workflow,
         ref="main",
         inputs={},
         title=title,
@@ -613,6 +632,7 @@ def test_an_ambiguous_dispatch_that_started_nothing_may_be_sent_again(following,
     told.clear()
     row = ambiguous(correlating(max_retries=1))
 
+    following.turn(seconds=5)
     following.turn(minutes=4)
     assert ended(row).status == "running"
     following.turn(minutes=2)
@@ -646,6 +666,7 @@ def test_the_name_of_another_branch_or_input_proves_nothing(following, github):
     shows_ids(following, github, key="another's")
     row = ambiguous(correlating(max_retries=3))
 
+    following.turn(seconds=5)
     following.turn(minutes=6)
 
     assert ended(row).reason == Reason.UNCERTAIN
@@ -680,6 +701,7 @@ def test_five_minutes_count_from_the_end_of_the_dispatch(following, github):
     shows_ids(following, github)
     row = ambiguous(correlating(max_retries=1), completed_at=NOON + timedelta(minutes=5))
 
+    following.turn(seconds=5)
     following.turn(minutes=9)
     assert ended(row).status == "running"
     following.turn(minutes=2)
@@ -700,6 +722,7 @@ def test_a_longest_wait_of_less_than_five_minutes_proves_nothing(following, gith
     shows_ids(following, github)
     row = ambiguous(correlating(max_retries=3, follow_timeout_minutes=2))
 
+    following.turn(seconds=5)
     following.turn(minutes=3)
 
     row = ended(row)
@@ -711,6 +734,7 @@ def test_a_run_beyond_what_github_lists_is_not_taken_for_missing(following, gith
     monkeypatch.setattr(look, "MOST_PAGES", 2)
     shows_ids(following, github)
     row = ambiguous(correlating(max_retries=3))
+    following.turn(seconds=5)
     for _ in range(200):
         started(github, Plan(working_s=10**6))
 
@@ -725,6 +749,7 @@ def test_a_clock_that_differs_from_githubs_proves_nothing(following, github, min
     """The list is of what began after a time by our clock; GitHub puts the beginning by its own."""
     shows_ids(following, github)
     row = ambiguous(correlating(max_retries=3))
+    following.turn(seconds=5)
     at = NOON + timedelta(minutes=6 + minutes, seconds=5)
     empty = Reply.json({"total_count": 0, "workflow_runs": []}, headers={"Date": format_datetime(at)})
     github.read_fault = empty
@@ -737,6 +762,7 @@ def test_a_clock_that_differs_from_githubs_proves_nothing(following, github, min
 def test_a_list_that_cannot_be_read_whole_proves_nothing(following, github):
     shows_ids(following, github)
     row = ambiguous(correlating(max_retries=3))
+    following.turn(seconds=5)
     unreadable = Reply.json({"total_count": 1, "workflow_runs": [{"id": None, "status": "queued"}]})
     github.read_fault = unreadable
 
@@ -749,6 +775,7 @@ def test_without_retries_it_fails_and_says_that_nothing_was_started(following, g
     shows_ids(following, github)
     row = ambiguous(correlating())
 
+    following.turn(seconds=5)
     following.turn(minutes=6)
 
     row = ended(row)
@@ -798,6 +825,7 @@ def test_what_a_dead_sender_left_is_never_dispatched_again(following, github, te
     shows_ids(following, github)
     row = rescued(term, correlating(max_retries=3))
 
+    following.turn(seconds=5)
     following.turn(minutes=6)
 
     row = ended(row)
@@ -837,6 +865,7 @@ def test_a_run_that_the_webhook_has_just_named_is_neither_ended_nor_dispatched_a
     row = ambiguous(correlating(max_retries=max_retries))
     run = started(github, Plan(working_s=1000), title=f"Nightly {row.pk}")
     github.listed_after_s = 10**6
+    following.turn(seconds=5)
     real = follower.write
 
     def named_meanwhile(*args: Any, **rest: Any) -> int:
@@ -859,6 +888,198 @@ def test_a_sender_that_died_without_an_id_to_look_for_is_interrupted(term):
     row = rescued(term, JobFactory(github=True, max_retries=3))
 
     assert (row.status, row.reason) == ("failed", Reason.INTERRUPTED)
+
+
+# ---- the id in the name of a run that is not ours ---------------------------------------------
+
+
+@pytest.mark.parametrize("response_status", [204, 502])
+def test_a_run_that_a_workflow_starts_and_hands_the_id_on_to_is_not_ours(following, github, response_status):
+    """It comes later, ends otherwise, and says nothing about the name of ours."""
+    job = correlating(max_retries=3)
+    row = ambiguous(job, response_status=response_status)
+    mine = started(github, Plan(), title=f"Nightly {row.pk}")
+    started(github, Plan(conclusion="failure"), title=f"Deploy for {row.pk}", workflow="deploy.yml")
+
+    following.turn(seconds=5)
+
+    assert (ended(row).status, row.github_run.run_id) == ("success", mine.run_id)
+
+
+def test_a_name_that_another_workflow_shows_the_id_in_proves_nothing(following, github):
+    row = ambiguous(correlating(max_retries=3))
+    started(github, Plan(), title="Nightly")
+    started(github, Plan(), title=f"Deploy for {row.pk}", workflow="deploy.yml")
+
+    following.turn(seconds=5)
+    assert (ended(row).status, GitHubRun.objects.get().run_id) == ("running", None)
+    following.turn(minutes=6)
+
+    assert (ended(row).status, row.reason) == ("failed", Reason.UNCERTAIN)
+    assert not RunNaming.objects.exists()
+
+
+def test_of_a_workflow_that_dispatches_itself_with_the_id_the_first_run_is_ours(following, github):
+    row = dispatched(None, job=correlating())
+    mine = started(github, Plan(), title=f"Nightly {row.pk}")
+    started(github, Plan(conclusion="failure"), title=f"Nightly {row.pk}")
+
+    following.turn(seconds=5)
+
+    assert (ended(row).status, row.github_run.run_id) == ("success", mine.run_id)
+
+
+def test_a_run_of_another_event_is_not_ours(following, github):
+    row = dispatched(None, job=correlating())
+    run = started(github, Plan(conclusion="failure"), title=f"Nightly {row.pk}")
+    run.event = "push"
+    github.read_fault = Reply.json({"total_count": 1, "workflow_runs": [run.as_json("", github.clock())]})
+
+    following.turn(seconds=5)
+
+    assert ended(row).status == "running"
+
+
+def seen(**said: Any) -> RunSeen:
+    run = reading.run_of_event({"id": 1, "status": "queued", "display_title": f"Nightly {TOKEN}", **said})
+    assert run is not None
+    return run
+
+
+@pytest.mark.parametrize(
+    ("workflow", "said", "is_ours"),
+    [
+        ("nightly.yml", {}, True),
+        ("nightly.yml", {"path": ".github/workflows/nightly.yml"}, True),
+        ("nightly.yml", {"path": ".github/workflows/nightly.yml@main"}, True),
+        ("nightly.yml", {"path": ".github/workflows/nightly.yml@feature/a@b"}, True),
+        ("nightly@eu.yml", {"path": ".github/workflows/nightly@eu.yml@main"}, True),
+        ("nightly.yml", {"path": ".github/workflows/nightly@eu.yml@main"}, False),
+        ("nightly.yml", {"path": ".github/workflows/deploy.yml@nightly.yml"}, False),
+        ("nightly.yml", {"path": "dynamic/pages/pages-build-deployment"}, False),
+        ("nightly.yml", {"path": None, "event": None}, True),
+        ("nightly.yml", {"event": "workflow_dispatch"}, True),
+        ("nightly.yml", {"event": "workflow_run"}, False),
+        ("nightly.yml", {"display_title": "Nightly"}, False),
+        ("4711", {"workflow_id": 4711, "path": ".github/workflows/nightly.yml@main"}, True),
+        ("4711", {"workflow_id": 4712, "path": ".github/workflows/nightly.yml@main"}, False),
+        ("4711", {"path": ".github/workflows/nightly.yml@main"}, True),
+    ],
+)
+def test_a_run_is_ours_by_its_workflow_event_and_id(workflow, said, is_ours):
+    assert seen(**said).is_of(TOKEN, workflow=workflow) is is_ours
+
+
+# ---- clocks that are set ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("minutes", [3, 10])
+def test_a_clock_that_is_set_forward_makes_no_run_missing(following, github, clock, minutes):
+    """Ours was behind at the dispatch and is right at the look: GitHub had seconds, not minutes."""
+    shows_ids(following, github)
+    row = ambiguous(correlating(max_retries=1))
+    following.turn(seconds=5)
+
+    clock.set_by(minutes=minutes)
+    following.turn(minutes=3)
+
+    assert (ended(row).status, row.attempt) == ("running", 1)
+    following.turn(minutes=3)
+    assert (ended(row).status, row.attempt) == ("queued", 2)
+
+
+def test_a_new_leader_counts_anew(following, github):
+    """The dispatch may have been noted by another machine's clock."""
+    shows_ids(following, github)
+    row = ambiguous(correlating(max_retries=1))
+    following.turn(seconds=5)
+    following.restart()
+
+    following.turn(minutes=6)
+    assert (ended(row).status, row.attempt) == ("running", 1)
+    following.turn(minutes=6)
+
+    assert (ended(row).status, row.attempt) == ("queued", 2)
+
+
+# ---- a run that was never found, for GitHub could not be asked --------------------------------
+
+
+@pytest.mark.parametrize("status", [401, 403, 503])
+def test_a_204_whose_run_cannot_be_looked_for_is_success_with_the_reason(following, github, told, status):
+    row = dispatched(None, job=correlating())
+    github.read_fault = Reply(status=status)
+
+    following.turn(hours=6, seconds=1)
+
+    row = ended(row)
+    assert (row.status, row.reason, row.error_message) == ("success", "", "")
+    assert row.output.startswith(
+        "Dispatched, outcome not followed: no run with this execution's id was found"
+    )
+    assert "within 6 h." in row.output
+    assert f"GitHub answered {status}" in row.output
+    assert [status for status, _ in told] == ["success"]
+    assert GitHubRun.objects.get().state == FollowState.DONE
+
+
+def test_a_204_beyond_what_github_lists_is_success_with_the_reason(following, github, monkeypatch):
+    monkeypatch.setattr(look, "MOST_PAGES", 1)
+    row = dispatched(None, job=correlating())
+    for _ in range(100):
+        started(github, Plan(working_s=10**6))
+    GitHubRun.objects.update(deadline_at=NOON + timedelta(minutes=30))
+
+    following.turn(minutes=31)
+
+    assert ended(row).status == "success"
+    assert "GitHub lists no more than a thousand runs" in row.output
+
+
+def test_a_204_while_the_clocks_differ_is_success_with_the_reason(following, github):
+    row = dispatched(None, job=correlating())
+    at = NOON + timedelta(hours=7)
+    github.read_fault = Reply.json(
+        {"total_count": 0, "workflow_runs": []}, headers={"Date": format_datetime(at)}
+    )
+
+    following.turn(hours=6, seconds=1)
+
+    assert ended(row).status == "success"
+    assert "minutes apart" in row.output
+
+
+@pytest.mark.parametrize("status", [403, 503])
+def test_an_unclear_dispatch_that_cannot_be_looked_for_is_uncertain(following, github, told, status):
+    row = ambiguous(correlating(max_retries=3))
+    github.read_fault = Reply(status=status)
+
+    following.turn(hours=6, seconds=1)
+
+    row = ended(row)
+    assert (row.status, row.attempt, row.reason) == ("failed", 1, Reason.UNCERTAIN)
+    assert row.error_message.startswith("Whether GitHub started a run is not known: no run with this")
+    assert f"GitHub answered {status}" in row.error_message
+    assert "had not ended" not in row.error_message
+    assert "before running it again" in row.error_message
+    assert len(told) == 1
+
+
+def test_a_run_that_was_not_found_in_time_and_turns_up_ends_as_it_did(following, github, told):
+    row = dispatched(None, job=correlating())
+    github.read_fault = Reply(status=503)
+    following.turn(hours=6, seconds=1)
+    github.read_fault = None
+    run = started(github, Plan(conclusion="failure"), title=f"Nightly {row.pk}")
+
+    take_event(
+        {"workflow_run": run.as_json("", github.clock()), "repository": {"full_name": "acme/app"}},
+        now=following.clock(),
+    )
+    following.turn(seconds=1)
+
+    assert (ended(row).status, row.reason) == ("failed", Reason.CONCLUSION)
+    assert [status for status, _ in told] == ["success", "failed"]
 
 
 # ---- tokens -----------------------------------------------------------------------------------

@@ -87,6 +87,7 @@ def test_what_the_run_is_called_is_learned_from_an_event(following, github):  # 
 
 def test_a_run_that_was_given_up_and_turns_up_after_all_ends_its_execution(following, github, told):  # noqa: F811
     row = dispatched(None, job=correlating(), response_status=502, reason=Reason.HTTP_STATUS)
+    following.turn(seconds=5)
     following.turn(minutes=6)
     assert (ended(row).status, row.reason) == ("failed", Reason.UNCERTAIN)
     run = started(github, Plan(), title=f"Nightly {row.pk}")
@@ -176,6 +177,23 @@ def test_a_run_of_another_repository_is_not_ours(following, github):  # noqa: F8
 
     assert send(*event(github, run), at=following.clock.now).json()["matched"] == 0
     assert ended(row).github_run.run_status == ""
+
+
+@pytest.mark.parametrize(
+    "otherwise", [{"workflow": "deploy.yml"}, {"event": "push"}, {"event": "repository_dispatch"}]
+)
+def test_a_run_with_our_id_that_the_dispatch_did_not_start_is_not_ours(following, github, otherwise):  # noqa: F811
+    """A workflow may hand the id on to what it starts itself."""
+    row = dispatched(None, job=correlating())
+    run = started(github, Plan(conclusion="failure"), title=f"Deploy for {row.pk}")
+    for name, value in otherwise.items():
+        setattr(run, name, value)
+
+    answer = send(*event(github, run), at=following.clock.now)
+
+    found = GitHubRun.objects.get()
+    assert answer.json()["matched"] == 0
+    assert (found.run_id, found.state, found.shows_id) == (None, FollowState.FINDING, None)
 
 
 @pytest.mark.parametrize(

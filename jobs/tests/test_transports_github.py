@@ -280,6 +280,80 @@ def test_a_400_for_another_reason_is_told_and_teaches_nothing_about_the_server(f
     assert not github._without_details
 
 
+class Steady:
+    """A steady clock that moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def steady(monkeypatch: pytest.MonkeyPatch) -> Steady:
+    made = Steady()
+    monkeypatch.setattr(github, "time", made)
+    return made
+
+
+def line_of(
+    answers: list[HttpResult], sent: list[HttpRequest], *, may_send: list[bool], steady: Steady, took_s: float
+) -> Line:
+    """A line whose calls are answered in turn, each after a while."""
+
+    async def send(request: HttpRequest, *, gate: Any = None) -> HttpResult:
+        if gate is not None and not gate():
+            return HttpResult(error=Fault.WITHHELD, message="Withheld before it was sent.")
+        sent.append(request)
+        steady.now += took_s
+        return answers[len(sent) - 1]
+
+    return Line(
+        send=send, gate=lambda: may_send.pop(0), clock=lambda: NOW, started_at=NOW, user_agent="cronsched/1"
+    )
+
+
+REFUSED = HttpResult(
+    status=400, body='{"message": "\\"return_run_details\\" is not permitted"}', was_sent=True
+)
+TAKEN = HttpResult(status=204, was_sent=True)
+
+
+@pytest.mark.parametrize("took_s", [0.0, 3.0])
+def test_the_second_dispatch_has_what_is_left_of_the_time(steady, took_s):
+    sent: list[HttpRequest] = []
+    line = line_of([REFUSED, TAKEN], sent, may_send=[True, True], steady=steady, took_s=took_s)
+
+    verdict = asyncio.run(deliver(delivery(target()), line))
+
+    assert verdict.outcome is Outcome.SUCCESS
+    assert [request.timeout_s for request in sent] == [5.0, 5.0 - took_s]
+
+
+def test_without_time_left_there_is_no_second_dispatch_and_another_attempt_may_follow(steady):
+    sent: list[HttpRequest] = []
+    line = line_of([REFUSED], sent, may_send=[True, True], steady=steady, took_s=5.0)
+
+    verdict = asyncio.run(deliver(delivery(target()), line))
+
+    assert len(sent) == 1
+    assert (verdict.outcome, verdict.reason, verdict.is_retryable) == (Outcome.FAILED, Reason.TIMEOUT, True)
+    assert "The 5 s of the attempt were over" in verdict.error_message
+    assert github._without_details, "the next attempt is not refused again"
+
+
+def test_the_second_dispatch_is_withheld_where_it_may_not_be_sent_any_more(steady):
+    """The lease was lost meanwhile, or its time is over; the first was refused, and started nothing."""
+    sent: list[HttpRequest] = []
+    line = line_of([REFUSED], sent, may_send=[True, False], steady=steady, took_s=1.0)
+
+    verdict = asyncio.run(deliver(delivery(target(is_followed=True, correlation_input="id")), line))
+
+    assert len(sent) == 1
+    assert verdict.outcome is Outcome.NOT_SENT
+
+
 @pytest.mark.parametrize(
     ("changes", "is_another"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -37,6 +38,7 @@ class Run:
     created_at: float
     began_at: float
     plan: Plan
+    event: str = "workflow_dispatch"
     attempt: int = 1
     # The event that the webhook has been sent of: (attempt, status).
     told: tuple[int, str] = (0, "")
@@ -64,8 +66,9 @@ class Run:
             "name": self.workflow,
             "display_title": self.title,
             "head_branch": self.ref,
-            "path": f".github/workflows/{self.workflow}",
-            "event": "workflow_dispatch",
+            "path": f".github/workflows/{self.workflow}@{self.ref}",
+            "workflow_id": workflow_id(self.workflow),
+            "event": self.event,
             "status": self.status(now),
             "conclusion": self.conclusion(now),
             "run_number": self.run_id - RUN_ID + 1,
@@ -96,6 +99,11 @@ class Run:
     def _changed_at(self, now: float) -> float:
         ends = (0.0, self.plan.queued_s, self.plan.queued_s + self.plan.working_s)
         return max(self.began_at + end for end in ends if self.began_at + end <= now)
+
+
+def workflow_id(name: str) -> int:
+    """The number of a workflow file, always the same."""
+    return int(name) if name.isdecimal() else zlib.crc32(name.encode()) + 1
 
 
 def _job(name: str, conclusion: str | None, failed_steps: tuple[str, ...]) -> dict[str, Any]:

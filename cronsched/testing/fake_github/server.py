@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import jwt
 
-from cronsched.testing.fake_github.runs import RUN_ID, Plan, Run, stamp
+from cronsched.testing.fake_github.runs import RUN_ID, Plan, Run, stamp, workflow_id
 from cronsched.testing.fake_github.world import World
 from cronsched.testing.http_sink import Call, HttpSink, Reply
 
@@ -269,7 +269,9 @@ class FakeGitHub:
         found = [
             run
             for run in reversed(self.runs.values())
-            if _is_of(run, owner, repo) and since <= run.created_at <= seen_until
+            if _is_of(run, owner, repo)
+            and since <= run.created_at <= seen_until
+            and run.event in query.get("event", [run.event])
         ][:1000]
         page = [run.as_json(self.api_url, self.clock()) for run in _page(found, query)]
         return Reply.json({"total_count": len(found), "workflow_runs": page})
@@ -298,8 +300,8 @@ class FakeGitHub:
         if files is None:
             return _error(404, "Not Found")
         found = [
-            {"id": number, "name": name, "path": f".github/workflows/{name}", "state": "active"}
-            for number, name in enumerate(files, 1)
+            {"id": workflow_id(name), "name": name, "path": f".github/workflows/{name}", "state": "active"}
+            for name in files
         ]
         return Reply.json({"total_count": len(found), "workflows": _page(found, query)})
 

@@ -48,12 +48,15 @@ class Follower:
         *,
         term: Callable[[], Term | None],
         clock: Callable[[], datetime],
+        steady: Callable[[], float],
     ) -> None:
         self._config = config
         self._sender_config = sender_config
         self._term = term
         self._clock = clock
-        self._looker = Looker(api_url=config.github_api_url, user_agent=sender_config.user_agent, clock=clock)
+        self._looker = Looker(
+            api_url=config.github_api_url, user_agent=sender_config.user_agent, clock=clock, steady=steady
+        )
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
         self._is_database_silent = False

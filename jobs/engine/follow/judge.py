@@ -25,10 +25,16 @@ FIND_FOR: Final = timedelta(minutes=5)
 # How long a run that ended badly is looked at, lest somebody runs it again.
 WATCH_FOR: Final = timedelta(hours=1)
 GOOD: Final = frozenset({"success", "neutral", "skipped"})
-_UNCERTAIN: Final = "Whether GitHub started a run is not known: none shows this execution's id, but {why}."
+_UNCERTAIN: Final = "Whether GitHub started a run is not known: {why}"
 _LOOK_THERE: Final = "Look at the repository's Actions page before running it again."
+_NONE_SHOWS: Final = "none shows this execution's id, but {doubt}."
 _NEVER_SHOWN: Final = "no earlier run has shown that this workflow puts it into its name"
 _TOO_SHORT: Final = "the longest wait was over before a run can be said to be missing"
+_NOT_FOLLOWED: Final = "Dispatched, outcome not followed: {why}"
+_NOT_IN_NAME: Final = (
+    "no run shows this execution's id in its name. Put the input that gets the id into the workflow's "
+    "run-name."
+)
 _MOST_JOBS: Final = 10
 _MOST_STEPS: Final = 5
 _LINE: Final = "\n"
@@ -60,7 +66,7 @@ class Step:
         """Whether the run's name shows our id; None while no name was seen."""
         if self.seen is None or not self.seen.title:
             return self.run.shows_id
-        return str(self.run.execution_id) in self.seen.title
+        return self.seen.shows(self.run.execution_id)
 
     @property
     def is_dispatched_again(self) -> bool:
@@ -84,6 +90,8 @@ class Followed:
     may_dispatch_again: bool
     owner: str
     repo: str
+    # The file that was dispatched, or the workflow's number.
+    workflow: str
     own_token: str
     is_finding: bool
     is_watching: bool
@@ -132,13 +140,17 @@ def unfinished(run: Followed, *, now: datetime, seen: RunSeen | None = None, err
     if not run.is_open:
         return Step(run=run, seen=seen, error=error, is_over=True)
     if seen is not None:
-        run = replace(run, run_status=seen.status, html_url=seen.html_url or run.html_url)
+        url = seen.html_url or run.html_url
+        run = replace(run, run_id=seen.run_id, run_status=seen.status, html_url=url)
     return Step(run=run, seen=seen, error=error, result=given_up(replace(run, last_error=error), now=now))
 
 
-def missing(run: Followed, *, now: datetime) -> Step:
-    """GitHub answered, and no run shows our id."""
-    is_long_enough = now - run.dispatched_at >= FIND_FOR
+def missing(run: Followed, *, for_long: timedelta, now: datetime) -> Step:
+    """GitHub answered, and no run shows our id; nor did one `for_long`, by a clock that nobody sets.
+
+    The dispatch was noted by a clock that may have been set since, or by another machine's.
+    """
+    is_long_enough = min(for_long, now - run.dispatched_at) >= FIND_FOR
     if not is_long_enough and now < run.deadline_at:
         return Step(run=run, error=run.last_error)
     if not run.is_open:
@@ -180,8 +192,12 @@ def ended(run: Followed, seen: RunSeen, failed: Sequence[FailedJob], *, now: dat
 def given_up(run: Followed, *, now: datetime) -> DeliveryResult:
     """The longest wait is over."""
     hours = f"{run.follow_for.total_seconds() / 3600:.3g} h"
-    last = f"it was {run.run_status} when it was last seen" if run.run_status else "it was never seen"
     why = f" The last look: {run.last_error}" if run.last_error else ""
+    if run.run_id is None:
+        # That it could not be looked for says nothing about the run, and no more about the dispatch.
+        never = f"no run with this execution's id was found within {hours}.{why}"
+        return _not_followed(run, never, now=now) if run.was_accepted else _uncertain(run, never, now=now)
+    last = f"it was {run.run_status} when it was last seen" if run.run_status else "it was never seen"
     link = f" {run.html_url}" if run.html_url else ""
     return _result(
         run,
@@ -199,19 +215,9 @@ def not_found(run: Followed, *, doubt: str, now: datetime) -> DeliveryResult:
     With one nobody knows, and a second dispatch might be a second run.
     """
     if run.was_accepted:
-        text = (
-            "Dispatched, outcome not followed: no run shows this execution's id in its name. Put the input "
-            "that gets the id into the workflow's run-name."
-        )
-        return _result(run, outcome=Outcome.SUCCESS, completed_at=now, output=text)
+        return _not_followed(run, _NOT_IN_NAME, now=now)
     if doubt:
-        return _result(
-            run,
-            outcome=Outcome.FAILED,
-            reason=Reason.UNCERTAIN,
-            completed_at=now,
-            error_message=f"{_UNCERTAIN.format(why=doubt)} {_LOOK_THERE} {run.last_error}".rstrip(),
-        )
+        return _uncertain(run, f"{_NONE_SHOWS.format(doubt=doubt)} {run.last_error}".rstrip(), now=now)
     return _result(
         run,
         outcome=Outcome.FAILED,
@@ -222,6 +228,23 @@ def not_found(run: Followed, *, doubt: str, now: datetime) -> DeliveryResult:
             f"{FIND_FOR.total_seconds() / 60:.0f} minutes. {run.last_error}"
         ).rstrip(),
         is_retryable=True,
+    )
+
+
+def _not_followed(run: Followed, why: str, *, now: datetime) -> DeliveryResult:
+    """GitHub took the dispatch, which is all that is known: a success."""
+    text = _NOT_FOLLOWED.format(why=why)
+    return _result(run, outcome=Outcome.SUCCESS, completed_at=now, output=text)
+
+
+def _uncertain(run: Followed, why: str, *, now: datetime) -> DeliveryResult:
+    """Whether GitHub took the dispatch is not known, and never will be: nothing is sent again."""
+    return _result(
+        run,
+        outcome=Outcome.FAILED,
+        reason=Reason.UNCERTAIN,
+        completed_at=now,
+        error_message=f"{_UNCERTAIN.format(why=why)} {_LOOK_THERE}",
     )
 
 

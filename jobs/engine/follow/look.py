@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar, cast
+from uuid import UUID
 
 from cronsched.core.http.client import HttpClient, HttpRequest, HttpResult
 from jobs.engine.follow import judge, reading
@@ -43,6 +44,7 @@ _MOST_JOB_PAGES: Final = 10
 _TOKEN_S: Final = 5.0
 _TOKENLESS_FOR: Final = timedelta(seconds=30)
 _KEPT_ANSWERS: Final = 4000
+_KEPT_MISSING: Final = 20_000
 # GitHub's clock and ours; and a list that begins at a whole hour is the same question for an hour.
 _SLACK: Final = timedelta(minutes=5)
 # A list from a moment on says nothing of a run whose beginning GitHub puts before that moment.
@@ -90,14 +92,19 @@ class _Unanswered(Exception):
 class Looker:
     """Keeps the limits of the tokens, and the last answers with their ETags. For one loop."""
 
-    def __init__(self, *, api_url: str, user_agent: str, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, *, api_url: str, user_agent: str, clock: Callable[[], datetime], steady: Callable[[], float]
+    ) -> None:
         self._api_url = api_url
         self._user_agent = user_agent
         self._clock = clock
+        self._steady = steady
         self._limits = Limits()
         self._answers: OrderedDict[tuple[str, str], tuple[str, Any]] = OrderedDict()
         # Tokens that could not be had: until when nobody waits for them again, and why.
         self._tokenless: dict[str, tuple[datetime, str]] = {}
+        # Since when a dispatch's run has not been there, by the steady clock. Who leads anew counts anew.
+        self._missing_since: OrderedDict[tuple[UUID, int], float] = OrderedDict()
         self.do_clocks_agree = True
 
     async def look(self, client: HttpClient, groups: Sequence[Group]) -> list[Step]:
@@ -192,6 +199,18 @@ class Looker:
         self._tokenless.pop(name, None)
         return got.token
 
+    def missing_for(self, run: Followed) -> timedelta:
+        """How long ago its run was first looked for in vain."""
+        now_s = self._steady()
+        since_s = self._missing_since.setdefault((run.execution_id, run.attempt), now_s)
+        if len(self._missing_since) > _KEPT_MISSING:
+            self._missing_since.popitem(last=False)
+        return timedelta(seconds=now_s - since_s)
+
+    def settle(self, run: Followed) -> None:
+        """It is looked for no more."""
+        self._missing_since.pop((run.execution_id, run.attempt), None)
+
     @property
     def now(self) -> datetime:
         return self._clock()
@@ -262,8 +281,11 @@ class _GroupLook:
     def _keep(self, run: Followed, step: Step | None) -> None:
         """None: there was no room to ask, and it stays due."""
         self._left.pop(run.execution_id, None)
-        if step is not None:
-            self.steps.append(step)
+        if step is None:
+            return
+        if step.seen is not None or step.result is not None:
+            self._looker.settle(run)
+        self.steps.append(step)
 
     def _leave(self, fault: str) -> None:
         """Those without an answer are looked at later; of an end that is known none is needed."""
@@ -318,7 +340,7 @@ class _GroupLook:
 
     async def _match(self, run: Followed, by_id: dict[int, RunSeen], listed: _Listed) -> Step | None:
         if run.run_id is None:
-            seen = next((one for one in listed.runs if str(run.execution_id) in one.title), None)
+            seen = reading.own_run(listed.runs, run.execution_id, workflow=run.workflow)
             return await self._seen(run, seen) if seen else self._not_there(run, listed)
         seen = by_id.get(run.run_id)
         # Not among those listed: more than a thousand have come since.
@@ -327,7 +349,8 @@ class _GroupLook:
     def _not_there(self, run: Followed, listed: _Listed) -> Step:
         """That a run is not on a part of the list says nothing about it."""
         if listed.is_whole and self._looker.do_clocks_agree:
-            return judge.missing(run, now=self._looker.now)
+            for_long = self._looker.missing_for(run)
+            return judge.missing(run, for_long=for_long, now=self._looker.now)
         why = _CLOCKS_DIFFER if listed.is_whole else _NOT_LISTED
         return judge.unfinished(run, error=why, now=self._looker.now)
 
@@ -414,8 +437,10 @@ def _whole_hour(moment: datetime) -> datetime:
 
 
 def _has_all(runs: Sequence[Followed], found: Sequence[RunSeen]) -> bool:
-    ids, titles = {seen.run_id for seen in found}, [seen.title for seen in found]
+    ids = {seen.run_id for seen in found}
     return all(
-        run.run_id in ids if run.run_id is not None else any(str(run.execution_id) in one for one in titles)
+        run.run_id in ids
+        if run.run_id is not None
+        else reading.own_run(found, run.execution_id, workflow=run.workflow) is not None
         for run in runs
     )

@@ -6,12 +6,13 @@ docs.github.com/rest/actions/workflow-runs and …/workflow-jobs, API version 20
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import quote, urlencode
+from uuid import UUID
 
 from cronsched.core.http.client import HttpRequest, HttpResult
 from jobs.engine.messages import GitHubApp
@@ -24,8 +25,11 @@ PER_PAGE: Final = 100
 _MAX_RUN_BYTES: Final = 256 * 1024
 _MAX_LIST_BYTES: Final = 8 * 1024 * 1024
 _TIMEOUT_S: Final = 15.0
+_DISPATCH: Final = "workflow_dispatch"
+_WORKFLOWS: Final = ".github/workflows/"
 _WORD_MAX: Final = 30
 _NAME_MAX: Final = 200
+_PATH_MAX: Final = 1000
 _BAD_CONCLUSIONS: Final = frozenset(
     {"failure", "cancelled", "timed_out", "startup_failure", "action_required"}
 )
@@ -46,7 +50,10 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunSeen:
-    """One run as GitHub told of it. `title` is its display_title: what `run-name` made of the inputs."""
+    """One run as GitHub told of it. `title` is its display_title: what `run-name` made of the inputs.
+
+    `path` is of the workflow file, with `@` and the branch or without. "" and None: GitHub did not tell.
+    """
 
     run_id: int
     attempt: int
@@ -55,10 +62,36 @@ class RunSeen:
     html_url: str
     title: str
     updated_at: datetime | None
+    path: str = ""
+    workflow_id: int | None = None
+    event: str = ""
 
     @property
     def is_completed(self) -> bool:
         return self.status == COMPLETED
+
+    def shows(self, execution_id: UUID) -> bool:
+        return str(execution_id) in self.title
+
+    def is_of(self, execution_id: UUID, *, workflow: str) -> bool:
+        """Whether this execution's dispatch of that workflow, by file or number, started it.
+
+        The id alone does not tell: a workflow may hand it on to another that it starts.
+        """
+        return self.event in ("", _DISPATCH) and self._is_run_of(workflow) and self.shows(execution_id)
+
+    def _is_run_of(self, workflow: str) -> bool:
+        if workflow.isdecimal():
+            return self.workflow_id is None or self.workflow_id == int(workflow)
+        file = f"{_WORKFLOWS}{workflow}"
+        # Not cut at the first @: a file's name and a branch's may hold one.
+        return self.path in ("", file) or self.path.startswith(f"{file}@")
+
+
+def own_run(runs: Iterable[RunSeen], execution_id: UUID, *, workflow: str) -> RunSeen | None:
+    """The run that the dispatch started. The first of several: a workflow may dispatch itself with the id."""
+    found = (run for run in runs if run.is_of(execution_id, workflow=workflow))
+    return min(found, key=lambda run: run.run_id, default=None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +128,7 @@ def run_request(place: Place, run_id: int, *, etag: str = "") -> HttpRequest:
 def list_request(place: Place, since: datetime, *, page: int, etag: str = "") -> HttpRequest:
     """Runs that were dispatched since then, newest first, a hundred to a page."""
     query = {
-        "event": "workflow_dispatch",
+        "event": _DISPATCH,
         "created": f">={since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "exclude_pull_requests": "true",
         "per_page": PER_PAGE,
@@ -208,6 +241,9 @@ def _run(said: Any) -> RunSeen | None:
         html_url=github.web_link(said.get("html_url")),
         title=_text(said, "display_title", 1000),
         updated_at=_moment(said.get("updated_at")),
+        path=_text(said, "path", _PATH_MAX),
+        workflow_id=_whole(said.get("workflow_id")),
+        event=_word(said, "event"),
     )
 
 

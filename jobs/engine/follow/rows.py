@@ -39,8 +39,8 @@ _COLUMNS: Final = (
     "shows_id",
 )
 _OF_RUN: Final = (
-    "execution_id", "owner", "repo", "run_id", "html_url", "run_attempt", "run_status", "conclusion",
-    "recorded_attempt", "state", "dispatched_at", "next_look_at", "deadline_at", "last_error",
+    "execution_id", "owner", "repo", "workflow", "run_id", "html_url", "run_attempt", "run_status",
+    "conclusion", "recorded_attempt", "state", "dispatched_at", "next_look_at", "deadline_at", "last_error",
     "naming_key", "shows_id", "execution__claim_token", "execution__started_at", "execution__attempt",
     "execution__response_status", "execution__status", "execution__overrides", "execution__job__max_retries",
     "execution__job__follow_timeout_minutes",
@@ -78,6 +78,7 @@ def _followed(row: dict[str, Any], shown: Container[str]) -> Followed:
         may_dispatch_again=row["execution__attempt"] <= row["execution__job__max_retries"],
         owner=row["owner"],
         repo=row["repo"],
+        workflow=row["workflow"],
         own_token=_own_token(row["execution__overrides"]),
         is_finding=row["state"] == FollowState.FINDING,
         is_watching=row["state"] == FollowState.WATCHING,

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -97,6 +98,7 @@ def input_text(value: Any) -> str:
 
 async def exchange(delivery: Delivery, line: Line) -> Verdict:
     """A token where an App has to be asked for it, the dispatch, and where needed in the old words again."""
+    began_s = time.monotonic()
     ready = await github_app.with_token(delivery, line)
     if isinstance(ready, Verdict):
         return ready
@@ -104,20 +106,29 @@ async def exchange(delivery: Delivery, line: Line) -> Verdict:
     if isinstance(request, Verdict):
         return request
     has_details = ready.github is not None and ready.github.api_url not in _without_details
-    result = await line.send(request, gate=line.gate)
+    result = await _send(request, line, began_s=began_s)
     if has_details and may_be_field(result):
-        result = await _in_old_words(ready, line, result)
+        result = await _in_old_words(ready, line, result, began_s=began_s)
     if result.status == 401 and ready.github is not None and ready.github.app is not None:
         github_app.forget(ready.github.app, api_url=ready.github.api_url)
     return interpret(ready, result, now=line.clock())
 
 
-async def _in_old_words(ready: Delivery, line: Line, refusal: HttpResult) -> HttpResult:
+async def _send(request: HttpRequest, line: Line, *, began_s: float) -> HttpResult:
+    """One call of the attempt, in what is left of its time; asked for before its first byte."""
+    left_s = round(request.timeout_s - (time.monotonic() - began_s), 1)
+    if left_s <= 0:
+        message = f"The {request.timeout_s:g} s of the attempt were over before the dispatch was sent."
+        return HttpResult(error=Fault.TIMEOUT, message=message)
+    return await line.send(replace(request, timeout_s=left_s), gate=line.gate)
+
+
+async def _in_old_words(ready: Delivery, line: Line, refusal: HttpResult, *, began_s: float) -> HttpResult:
     """The dispatch once more, without the field; where that is taken the server is known to be an old one."""
     request = build(ready, now=line.started_at, user_agent=line.user_agent, with_details=False)
     if isinstance(request, Verdict):
         return refusal
-    result = await line.send(request, gate=line.gate)
+    result = await _send(request, line, began_s=began_s)
     is_taken = result.error is None and result.status in _ACCEPTED
     if ready.github is not None and (is_taken or _DETAILS in refusal.body):
         _without_details.add(ready.github.api_url)
