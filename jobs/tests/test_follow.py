@@ -13,6 +13,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from cronsched import chores
 from cronsched.core.crypto import encrypt
 from cronsched.core.http.guard import AddressPolicy
 from cronsched.testing.fake_github import RUN_ID, TEST_TOKEN, FakeGitHub, Plan, Run
@@ -694,6 +695,32 @@ def test_that_the_name_shows_the_id_is_written_once(following, github):
     shows_ids(following, github)
 
     assert (RunNaming.objects.get().shows_id, RunNaming.objects.get().dispatched_at) == (True, before)
+
+
+def naming(*, days: float, shows_id: bool) -> RunNaming:
+    made: RunNaming = RunNaming.objects.create(
+        key=f"{days} {shows_id}", shows_id=shows_id, dispatched_at=NOON - timedelta(days=days)
+    )
+    return made
+
+
+def test_what_runs_of_a_workflow_were_called_is_kept_for_a_year_after_the_last():
+    kept = [naming(days=366, shows_id=shows_id) for shows_id in (True, False)]
+    for shows_id in (True, False):
+        naming(days=401, shows_id=shows_id)
+
+    chores._flush(Term(holder="", number=1), NOON)
+
+    assert {one.key for one in RunNaming.objects.all()} == {one.key for one in kept}
+
+
+def test_that_the_name_still_shows_the_id_is_noted_daily(following, github):
+    shows_ids(following, github)
+    RunNaming.objects.update(dispatched_at=NOON - timedelta(days=399))
+
+    shows_ids(following, github)
+
+    assert (RunNaming.objects.get().shows_id, RunNaming.objects.get().dispatched_at) == (True, NOON)
 
 
 def test_five_minutes_count_from_the_end_of_the_dispatch(following, github):
