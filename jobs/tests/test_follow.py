@@ -1044,7 +1044,7 @@ def test_a_204_whose_run_cannot_be_looked_for_is_success_with_the_reason(followi
     assert row.output.startswith(
         "Dispatched, outcome not followed: no run with this execution's id was found"
     )
-    assert "within 6 h." in row.output
+    assert "within the longest wait (6 h)." in row.output
     assert f"GitHub answered {status}" in row.output
     assert [status for status, _ in told] == ["success"]
     assert GitHubRun.objects.get().state == FollowState.DONE
@@ -1085,7 +1085,7 @@ def test_an_unclear_dispatch_that_cannot_be_looked_for_is_uncertain(following, g
 
     row = ended(row)
     assert (row.status, row.attempt, row.reason) == ("failed", 1, Reason.UNCERTAIN)
-    assert row.error_message.startswith("Whether GitHub started a run is not known: no run with this")
+    assert row.error_message.startswith("Whether GitHub started a run is not known: none with this")
     assert f"GitHub answered {status}" in row.error_message
     assert "had not ended" not in row.error_message
     assert "before running it again" in row.error_message
