@@ -29,6 +29,7 @@ from django_apscheduler.models import DjangoJob, DjangoJobExecution
 
 from cronsched.core import clock
 from cronsched.core.db import is_answering
+from jobs.engine.follow.rows import forget_namings
 from jobs.engine.lease import LeaseKeeper, Term
 from jobs.engine.rescue import PATIENCE_S, rescue_stuck
 from jobs.engine.tally import count_closed_hours, recount
@@ -113,11 +114,12 @@ def _rescue(term: Term, now: datetime) -> None:
 
 
 def _flush(term: Term, now: datetime) -> None:
-    """What would only grow: expired tokens, sessions, forgotten uploads, and the chores' own history."""
+    """What would only grow: expired tokens, sessions, uploads, names of runs, and the chores' own history."""
     call_command("flushexpiredtokens", verbosity=0)
     call_command("clearsessions", verbosity=0)
     DjangoJobExecution.objects.filter(run_time__lt=now - CHORE_HISTORY).delete()
     delete_old_uploads(now=now)
+    forget_namings(now=now)
 
 
 def _remind(term: Term, now: datetime) -> None:

@@ -86,7 +86,7 @@ class RunNaming(models.Model):
     # jobs.engine.transports.github.naming_key
     key = KeyField(max_length=64, primary_key=True)
     shows_id = models.BooleanField()
-    # The dispatch of the run that it was seen on.
+    # The dispatch of the run that it was seen on; of one of the same day where nothing has changed.
     dispatched_at = models.DateTimeField()
 
     class Meta:

@@ -13,6 +13,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from cronsched import chores
 from cronsched.core.crypto import encrypt
 from cronsched.core.http.guard import AddressPolicy
 from cronsched.testing.fake_github import RUN_ID, TEST_TOKEN, FakeGitHub, Plan, Run
@@ -696,6 +697,32 @@ def test_that_the_name_shows_the_id_is_written_once(following, github):
     assert (RunNaming.objects.get().shows_id, RunNaming.objects.get().dispatched_at) == (True, before)
 
 
+def naming(*, days: float, shows_id: bool) -> RunNaming:
+    made: RunNaming = RunNaming.objects.create(
+        key=f"{days} {shows_id}", shows_id=shows_id, dispatched_at=NOON - timedelta(days=days)
+    )
+    return made
+
+
+def test_what_runs_of_a_workflow_were_called_is_kept_for_a_year_after_the_last():
+    kept = [naming(days=366, shows_id=shows_id) for shows_id in (True, False)]
+    for shows_id in (True, False):
+        naming(days=401, shows_id=shows_id)
+
+    chores._flush(Term(holder="", number=1), NOON)
+
+    assert {one.key for one in RunNaming.objects.all()} == {one.key for one in kept}
+
+
+def test_that_the_name_still_shows_the_id_is_noted_daily(following, github):
+    shows_ids(following, github)
+    RunNaming.objects.update(dispatched_at=NOON - timedelta(days=399))
+
+    shows_ids(following, github)
+
+    assert (RunNaming.objects.get().shows_id, RunNaming.objects.get().dispatched_at) == (True, NOON)
+
+
 def test_five_minutes_count_from_the_end_of_the_dispatch(following, github):
     """A job may wait as long for its answer: GitHub may have taken the request at the last moment."""
     shows_ids(following, github)
@@ -1017,7 +1044,7 @@ def test_a_204_whose_run_cannot_be_looked_for_is_success_with_the_reason(followi
     assert row.output.startswith(
         "Dispatched, outcome not followed: no run with this execution's id was found"
     )
-    assert "within 6 h." in row.output
+    assert "within the longest wait (6 h)." in row.output
     assert f"GitHub answered {status}" in row.output
     assert [status for status, _ in told] == ["success"]
     assert GitHubRun.objects.get().state == FollowState.DONE
@@ -1058,7 +1085,7 @@ def test_an_unclear_dispatch_that_cannot_be_looked_for_is_uncertain(following, g
 
     row = ended(row)
     assert (row.status, row.attempt, row.reason) == ("failed", 1, Reason.UNCERTAIN)
-    assert row.error_message.startswith("Whether GitHub started a run is not known: no run with this")
+    assert row.error_message.startswith("Whether GitHub started a run is not known: none with this")
     assert f"GitHub answered {status}" in row.error_message
     assert "had not ended" not in row.error_message
     assert "before running it again" in row.error_message

@@ -25,15 +25,13 @@ FIND_FOR: Final = timedelta(minutes=5)
 # How long a run that ended badly is looked at, lest somebody runs it again.
 WATCH_FOR: Final = timedelta(hours=1)
 GOOD: Final = frozenset({"success", "neutral", "skipped"})
-_UNCERTAIN: Final = "Whether GitHub started a run is not known: {why}"
+_UNCERTAIN: Final = "Whether GitHub started a run is not known: none shows this execution's id, but {why}."
 _LOOK_THERE: Final = "Look at the repository's Actions page before running it again."
-_NONE_SHOWS: Final = "none shows this execution's id, but {doubt}."
 _NEVER_SHOWN: Final = "no earlier run has shown that this workflow puts it into its name"
 _TOO_SHORT: Final = "the longest wait was over before a run can be said to be missing"
-_NOT_FOLLOWED: Final = "Dispatched, outcome not followed: {why}"
 _NOT_IN_NAME: Final = (
-    "no run shows this execution's id in its name. Put the input that gets the id into the workflow's "
-    "run-name."
+    "Dispatched, outcome not followed: no run shows this execution's id in its name. Put the input "
+    "that gets the id into the workflow's run-name."
 )
 _MOST_JOBS: Final = 10
 _MOST_STEPS: Final = 5
@@ -194,9 +192,7 @@ def given_up(run: Followed, *, now: datetime) -> DeliveryResult:
     hours = f"{run.follow_for.total_seconds() / 3600:.3g} h"
     why = f" The last look: {run.last_error}" if run.last_error else ""
     if run.run_id is None:
-        # That it could not be looked for says nothing about the run, and no more about the dispatch.
-        never = f"no run with this execution's id was found within {hours}.{why}"
-        return _not_followed(run, never, now=now) if run.was_accepted else _uncertain(run, never, now=now)
+        return _never_found(run, hours, why, now=now)
     last = f"it was {run.run_status} when it was last seen" if run.run_status else "it was never seen"
     link = f" {run.html_url}" if run.html_url else ""
     return _result(
@@ -217,7 +213,8 @@ def not_found(run: Followed, *, doubt: str, now: datetime) -> DeliveryResult:
     if run.was_accepted:
         return _not_followed(run, _NOT_IN_NAME, now=now)
     if doubt:
-        return _uncertain(run, f"{_NONE_SHOWS.format(doubt=doubt)} {run.last_error}".rstrip(), now=now)
+        text = f"{_UNCERTAIN.format(why=doubt)} {_LOOK_THERE} {run.last_error}".rstrip()
+        return _uncertain(run, text, now=now)
     return _result(
         run,
         outcome=Outcome.FAILED,
@@ -231,21 +228,29 @@ def not_found(run: Followed, *, doubt: str, now: datetime) -> DeliveryResult:
     )
 
 
-def _not_followed(run: Followed, why: str, *, now: datetime) -> DeliveryResult:
+def _never_found(run: Followed, hours: str, why: str, *, now: datetime) -> DeliveryResult:
+    """It could not be looked for: that says nothing about the run, and no more about the dispatch."""
+    if run.was_accepted:
+        text = (
+            f"Dispatched, outcome not followed: no run with this execution's id was found within the longest "
+            f"wait ({hours}).{why}"
+        )
+        return _not_followed(run, text, now=now)
+    text = (
+        f"Whether GitHub started a run is not known: none with this execution's id was found within the "
+        f"longest wait ({hours}). Look at the repository's Actions page before running it again.{why}"
+    )
+    return _uncertain(run, text, now=now)
+
+
+def _not_followed(run: Followed, text: str, *, now: datetime) -> DeliveryResult:
     """GitHub took the dispatch, which is all that is known: a success."""
-    text = _NOT_FOLLOWED.format(why=why)
     return _result(run, outcome=Outcome.SUCCESS, completed_at=now, output=text)
 
 
-def _uncertain(run: Followed, why: str, *, now: datetime) -> DeliveryResult:
+def _uncertain(run: Followed, text: str, *, now: datetime) -> DeliveryResult:
     """Whether GitHub took the dispatch is not known, and never will be: nothing is sent again."""
-    return _result(
-        run,
-        outcome=Outcome.FAILED,
-        reason=Reason.UNCERTAIN,
-        completed_at=now,
-        error_message=f"{_UNCERTAIN.format(why=why)} {_LOOK_THERE}",
-    )
+    return _result(run, outcome=Outcome.FAILED, reason=Reason.UNCERTAIN, completed_at=now, error_message=text)
 
 
 def _result(

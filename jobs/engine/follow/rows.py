@@ -25,6 +25,9 @@ from jobs.models.job import FOLLOW_MINUTES
 logger = logging.getLogger(__name__)
 
 BATCH: Final = 500
+_NAMING_EVERY: Final = timedelta(days=1)
+# A job of once a year still finds what its last run was called.
+_NAMING_KEPT: Final = timedelta(days=400)
 _COLUMNS: Final = (
     "run_id",
     "html_url",
@@ -172,12 +175,18 @@ def _note_namings(steps: Sequence[Step]) -> None:
     )
 
 
+def forget_namings(*, now: datetime) -> int:
+    """What runs were called of which none has been seen for more than a year. The count."""
+    return int(RunNaming.objects.filter(dispatched_at__lt=now - _NAMING_KEPT).delete()[0])
+
+
 def _is_news(known: RunNaming | None, dispatched_at: datetime, shows_id: bool) -> bool:
     if known is None:
         return True
     if shows_id:
         # That it is still shown need not be written with each run.
-        return dispatched_at > known.dispatched_at and not known.shows_id
+        is_due = dispatched_at - known.dispatched_at >= _NAMING_EVERY
+        return is_due or (dispatched_at > known.dispatched_at and not known.shows_id)
     # That it is not must outlive what is seen of older runs.
     return (dispatched_at, known.shows_id) > (known.dispatched_at, False)
 

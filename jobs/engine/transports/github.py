@@ -118,7 +118,8 @@ async def _send(request: HttpRequest, line: Line, *, began_s: float) -> HttpResu
     """One call of the attempt, in what is left of its time; asked for before its first byte."""
     left_s = round(request.timeout_s - (time.monotonic() - began_s), 1)
     if left_s <= 0:
-        message = f"The {request.timeout_s:g} s of the attempt were over before the dispatch was sent."
+        timeout_s = f"{request.timeout_s:g}"
+        message = f"The {timeout_s} s of the attempt were over before the dispatch was sent."
         return HttpResult(error=Fault.TIMEOUT, message=message)
     return await line.send(replace(request, timeout_s=left_s), gate=line.gate)
 
