@@ -5,7 +5,7 @@
 
 `record_all` writes a batch with one prepared statement. A change without its entry, or an entry
 without its change, cannot be: both are of one transaction, and no error is swallowed here.
-`changes_of` reads what was done to one object, newest first.
+`changes_of` reads what was done to one object, newest first; `deleted_ids` knows what is gone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from accounts.choices import AuditKind
+from accounts.choices import AuditAction, AuditKind
 from accounts.models import AuditEntry, User
 from cronsched.core.db import insert_each
 from cronsched.core.masking import CHANGED, SET, masked_pair
@@ -95,6 +95,12 @@ def changes_of(kind: AuditKind, object_id: UUID | str) -> QuerySet[AuditEntry]:
     """What was done to one object, newest first; the index `audit_by_object` has it in this order."""
     entries: QuerySet[AuditEntry] = AuditEntry.objects.about(kind, object_id)
     return entries
+
+
+def deleted_ids(kind: AuditKind) -> set[UUID]:
+    """The ids of all objects of a kind that were ever deleted here."""
+    ids = AuditEntry.objects.filter(kind=kind, action=AuditAction.DELETED).values_list("object_id", flat=True)
+    return {UUID(object_id) for object_id in ids}
 
 
 def state_after(entries: Sequence[AuditEntry], entry: AuditEntry) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from accounts.models import User
 from accounts.roles import Role
 from cronsched.core.text import name_key
 from jobs.models import Job, JobExecution
+from jobs.models.job import NOT_TOLD
 from notifications.models import EmailOptOut, NotificationPreferences, SlackSettings
 from taxonomy.models import PicTeam
 
@@ -122,8 +123,8 @@ class Audience:
 
 
 def load_jobs(runs: Sequence[JobExecution]) -> None:
-    """Give runs their whole jobs: PLAN reads only what planning needs."""
-    partial = {run.job_id for run in runs if run.job.get_deferred_fields()}
+    """Give runs all of their jobs that may be told: PLAN reads only what planning needs."""
+    partial = {run.job_id for run in runs if run.job.get_deferred_fields() - NOT_TOLD}
     if not partial:
         return
     whole = Job.objects.in_bulk(partial)

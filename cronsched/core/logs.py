@@ -86,7 +86,7 @@ def _take_apart(record: logging.LogRecord) -> tuple[str, dict[str, str]]:
     event = ""
     at = 0
     for place in _PLACE.finditer(template):
-        shown = "%" if place["spec"] == "%%" else place["spec"] % next(left)
+        shown = "%" if place["spec"] == "%%" else place["spec"] % (next(left),)
         if place["name"]:
             fields[place["name"]] = shown
         if len(fields) == bool(place["name"]):

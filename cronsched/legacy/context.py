@@ -54,6 +54,8 @@ class Import:
     teams: dict[str, PicTeam] = field(default_factory=dict)
     # Jobs that are here, by id, those of the earlier system only.
     jobs: dict[UUID, Job] = field(default_factory=dict)
+    # Users and jobs that were deleted here after an earlier import: what hangs on them stays away, too.
+    deleted: set[UUID] = field(default_factory=set)
 
     def rows(self, table: str) -> Iterator[Row]:
         """The rows of a small table with an id that can be one, counted."""
@@ -71,6 +73,24 @@ class Import:
         """As `rows`: of two that cannot both be here, the one that came first is taken."""
         now = self.options.now
         yield from sorted(self.rows(table), key=lambda row: times(row, now)[0])
+
+    def without(self, table: str, parent: str, parent_id: Any, count: int = 1) -> None:
+        """Tell of `count` rows whose `parent`, a "job" or "user", is not here."""
+        is_deleted = uuid_of(parent_id) in self.deleted
+        self.report.add(
+            Finding(
+                table=table,
+                kind=Kind.DELETED_HERE if is_deleted else Kind.LEFT_OUT,
+                group=f"their {parent} was {'deleted here' if is_deleted else 'not taken'}",
+                id=text(parent_id),
+                detail=f"{count} rows" if count > 1 else "",
+                count=count,
+            )
+        )
+
+    def stays_deleted(self, table: str, row: Row, object_id: UUID) -> None:
+        self.deleted.add(object_id)
+        self.find(table, row, Kind.DELETED_HERE, f"the {table.removesuffix('s')}")
 
     def left_out(self, table: str, row: Row, group: str, detail: str = "") -> None:
         self.find(table, row, Kind.LEFT_OUT, group, detail)

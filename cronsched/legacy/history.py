@@ -18,7 +18,7 @@ from django.db.models import Max
 
 from cronsched.core.db import insert_values, retry_conflicts, update_each
 from cronsched.legacy.context import BATCH, Import, chunks
-from cronsched.legacy.report import Finding, Kind
+from cronsched.legacy.report import Kind
 from cronsched.legacy.source import PAGE, Row
 from cronsched.legacy.values import moment, number, text, uuid_of
 from jobs.choices import IN_FLIGHT, ExecutionType, Status, TriggerType
@@ -99,26 +99,17 @@ class _History:
         for given, count in counts.items():
             job = self.run.jobs.get(uuid_of(given) or UUID(int=0))
             if job is None:
-                self._orphans(text(given), count)
+                self.run.without(TABLE, "job", given, count)
                 self.run.progress(TABLE, count, total)
             else:
                 yield from self._of_job(job, given, total)
 
-    def _orphans(self, job_id: str, count: int) -> None:
-        self.run.report.add(
-            Finding(
-                table=TABLE,
-                kind=Kind.LEFT_OUT,
-                group="their job was not taken",
-                id=job_id,
-                detail=f"{count} runs",
-                count=count,
-            )
-        )
-
     def _of_job(self, job: Job, given: Any, total: int) -> Iterator[tuple[Any, ...]]:
         slots = _Slots()
         has_history = JobExecution.objects.filter(job_id=job.pk).exists()
+        if has_history and not job.last_status:
+            # An earlier import broke off before it noted them.
+            self.touched.add(job.pk)
         if has_history:
             known = JobExecution.objects.filter(job_id=job.pk, scheduled_for__isnull=False)
             for slot in known.values_list("scheduled_for", flat=True).iterator():
@@ -142,7 +133,8 @@ class _History:
             return None
         outcome = self._outcome(row, started)
         if run_id in here:
-            self._again(row, run_id, outcome, was_interrupted=here[run_id] == INTERRUPTED)
+            if self._again(row, run_id, outcome, was_interrupted=here[run_id] == INTERRUPTED):
+                self.touched.add(job.pk)
             return None
         is_scheduled = text(row.get("trigger_type")).strip().lower() == TriggerType.SCHEDULED
         kind = self._type(row, job)
@@ -198,15 +190,17 @@ class _History:
             return ExecutionType.GITHUB_ACTIONS if is_workflow else ExecutionType.WEBHOOK
         return job.execution_type
 
-    def _again(self, row: Row, run_id: UUID, outcome: tuple[Any, ...], *, was_interrupted: bool) -> None:
+    def _again(self, row: Row, run_id: UUID, outcome: tuple[Any, ...], *, was_interrupted: bool) -> bool:
+        """Whether the run here gets another end."""
         has_ended = was_interrupted and outcome[5] != INTERRUPTED
         if has_ended and self.run.options.update:
             self.outcomes.append((*outcome, run_id))
             self.run.report.count(TABLE, "updated")
-            return
+            return True
         self.run.report.count(TABLE, "already")
         if has_ended:
             self.run.find(TABLE, row, Kind.CHANGED_THERE, "runs that have ended since")
+        return False
 
     def store(self, batch: list[tuple[Any, ...]]) -> None:
         self.run.report.count(TABLE, "new", len(batch))

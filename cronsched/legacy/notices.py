@@ -10,7 +10,6 @@ from django.db.models import Model
 
 from cronsched.core.db import retry_conflicts
 from cronsched.legacy.context import Import, store
-from cronsched.legacy.report import Finding, Kind
 from cronsched.legacy.source import PAGE, Row
 from cronsched.legacy.values import flag, moment, text, uuid_of
 from jobs.models import JobExecution
@@ -53,18 +52,11 @@ class _Notices:
             if notice_id is None:
                 self.run.left_out(TABLE, row, "its id is no UUID", repr(row.get("id")))
             elif user_id is None:
-                self._orphan(row)
+                self.run.without(TABLE, "user", row.get("user_id"))
             elif notice_id in here:
                 self._again(row, notice_id, was_read=here[notice_id])
             else:
                 yield self._read(row, notice_id, user_id, runs)
-
-    def _orphan(self, row: Row) -> None:
-        self.run.report.add(
-            Finding(
-                table=TABLE, kind=Kind.LEFT_OUT, group="their user was not taken", id=text(row.get("user_id"))
-            )
-        )
 
     def _again(self, row: Row, notice_id: UUID, *, was_read: bool) -> None:
         if flag(row.get("is_read"), False) and not was_read and self.run.options.update:

@@ -6,12 +6,17 @@ is, and what was theirs there is theirs here. Where only one of the two is taken
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 from uuid import UUID
 
+from django.db.models import Min
+
+from accounts.audit import deleted_ids
+from accounts.choices import AuditAction, AuditKind
 from accounts.hashers import ALGORITHM, from_passlib
-from accounts.models import JOBS_TABLE_COLUMNS, UiPreferences, User
-from accounts.roles import Role
+from accounts.models import JOBS_TABLE_COLUMNS, AuditEntry, UiPreferences, User
+from accounts.roles import Role, is_admin
 from accounts.validation import EMAIL_MAX, USERNAME_MAX
 from cronsched.core.text import clean_name, is_readable_line, name_key
 from cronsched.legacy.context import Import, store, times
@@ -30,6 +35,8 @@ _UPDATED: Final = (
     "password",
     "role",
     "is_active",
+    "token_version",
+    "tokens_valid_after",
     "updated_at",
 )
 # Django's mark of a password that nobody has.
@@ -39,7 +46,7 @@ _UNUSABLE: Final = "!"
 def bring_users(run: Import) -> None:
     here = {user.pk: user for user in User.objects.all()}
     step = _People(run, here)
-    for batch in run.batches(run.rows_oldest_first(TABLE)):
+    for batch in run.batches(step.admins_last(run.rows_oldest_first(TABLE))):
         step.take(batch)
 
 
@@ -48,8 +55,21 @@ class _People:
         self.run, self.here = run, here
         self.names = {user.username_key: user for user in here.values()}
         self.emails = {user.email_key: user for user in here.values()}
+        self.deleted = deleted_ids(AuditKind.USER)
+        self.deleted_names = _deleted_names()
         self.new: list[User] = []
         self.changed: list[User] = []
+
+    def admins_last(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """Those who were admins and are none any more come last: by then all who are admins now are known."""
+        later = []
+        for row in rows:
+            stored = self.here.get(uuid_of(row["id"]) or UUID(int=0))
+            if stored is not None and is_admin(stored) and not _is_admin_there(row):
+                later.append(row)
+            else:
+                yield row
+        yield from later
 
     def take(self, batch: list[Row]) -> None:
         self.new, self.changed = [], []
@@ -65,6 +85,8 @@ class _People:
         stored = self.here.get(user.pk)
         if stored is not None:
             self._again(row, user, stored)
+        elif self._was_deleted(user):
+            self.run.stays_deleted(TABLE, row, user.pk)
         elif (fault := _fault(user)) or (fault := self._taken(user)):
             self.run.left_out(TABLE, row, *fault)
         elif same := self.names.get(user.username_key):
@@ -92,8 +114,35 @@ class _People:
         elif (fault := _fault(user)) or (fault := self._taken(user)):
             self.run.left_out(TABLE, row, *fault)
         else:
+            self._password_note(row, user)
+            self._keep_last_admin(row, user, stored)
+            self._end_tokens(user, stored)
             self._keep(user)
             self.changed.append(user)
+
+    def _keep_last_admin(self, row: Row, user: User, stored: User) -> None:
+        """The last active admin stays one: otherwise nobody could make another."""
+        if is_admin(user) or not is_admin(stored):
+            return
+        if any(is_admin(other) for other in self.here.values() if other.pk != user.pk):
+            return
+        user.role, user.is_active = stored.role, stored.is_active
+        self.run.adjusted(TABLE, row, "stays an active admin: there is no other one")
+
+    def _end_tokens(self, user: User, stored: User) -> None:
+        """As by every other way: a new password or a deactivation ends each token issued before."""
+        user.token_version, user.tokens_valid_after = stored.token_version, stored.tokens_valid_after
+        if user.password != stored.password or (stored.is_active and not user.is_active):
+            user.token_version += 1
+            user.tokens_valid_after = self.run.options.now
+
+    def _was_deleted(self, user: User) -> bool:
+        """Whether the account was deleted here, and nobody has made it anew under its name and address."""
+        names = (user.username_key, user.email_key)
+        if user.pk not in self.deleted and names not in self.deleted_names:
+            return False
+        by_name = self.names.get(user.username_key)
+        return by_name is None or by_name is not self.emails.get(user.email_key)
 
     def _taken(self, user: User) -> tuple[str, str] | None:
         """Why the name or the address cannot be theirs; None where both are free, or of one account."""
@@ -108,7 +157,7 @@ class _People:
     def _read(self, row: Row) -> User:
         created, updated = times(row, self.run.options.now)
         username, email = clean_name(text(row.get("username"))), clean_name(text(row.get("email")))
-        role = text(row.get("role")).strip().lower() or Role.VIEWER.value
+        role = _role(row)
         if role not in Role.values:
             self.run.adjusted(TABLE, row, "an unknown role became viewer", repr(role))
             role = Role.VIEWER.value
@@ -130,6 +179,27 @@ class _People:
             self.run.adjusted(
                 TABLE, row, "the password hash is not known here", "an admin must set a password"
             )
+
+
+def _deleted_names() -> set[tuple[str, str]]:
+    """Name and address of who was deleted here since the first import: some had another id here."""
+    imports = AuditEntry.objects.filter(kind=AuditKind.INSTALLATION, action=AuditAction.IMPORTED)
+    first = imports.aggregate(at=Min("at"))["at"]
+    if first is None:
+        return set()
+    gone = AuditEntry.objects.filter(kind=AuditKind.USER, action=AuditAction.DELETED, at__gt=first)
+    return {
+        (name_key(name), name_key(str(changes.get("email", [""])[0])))
+        for name, changes in gone.values_list("object_name", "changes")
+    }
+
+
+def _is_admin_there(row: Row) -> bool:
+    return flag(row.get("is_active"), True) and _role(row) == Role.ADMIN
+
+
+def _role(row: Row) -> str:
+    return text(row.get("role")).strip().lower() or Role.VIEWER.value
 
 
 def _stored_hash(encoded: str) -> str:
@@ -172,7 +242,7 @@ class _Wishes:
         for row in self.run.rows(self.table):
             user_id = self.run.users.get(uuid_of(row.get("user_id")) or UUID(int=0))
             if user_id is None:
-                self.run.left_out(self.table, row, "its user was not taken", text(row.get("user_id")))
+                self.run.without(self.table, "user", row.get("user_id"))
                 continue
             stored = self.stored.get(user_id)
             if stored is not None and not (

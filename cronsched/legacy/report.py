@@ -23,6 +23,7 @@ class Kind(StrEnum):
     LEFT_OUT = "left out"
     ADJUSTED = "taken, but changed"
     CHANGED_THERE = "changed there since it was taken"
+    DELETED_HERE = "deleted here since it was taken"
     RUNS_DIFFER = "runs at other times here"
 
 
@@ -30,6 +31,7 @@ _EXPLAINED: Final = {
     Kind.LEFT_OUT: "Left out: mend it in the earlier system and import again",
     Kind.ADJUSTED: "Taken, but not as it was",
     Kind.CHANGED_THERE: "Changed in the earlier system since they were taken; --update brings that over",
+    Kind.DELETED_HERE: "Deleted here since they were taken; they stay deleted, with what hung on them",
     Kind.RUNS_DIFFER: "Jobs whose next runs differ between the two systems",
 }
 

@@ -6,6 +6,7 @@ not run here (an expression, a target) is left out with its history, until it is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from typing import Any, Final
 from uuid import UUID
@@ -13,6 +14,8 @@ from uuid import UUID
 from django.conf import settings
 from django.db.models import Model
 
+from accounts.audit import deleted_ids
+from accounts.choices import AuditKind
 from cronsched.core.clock import scheduler_date
 from cronsched.core.errors import InvalidInput
 from cronsched.legacy import cron
@@ -37,8 +40,12 @@ _KEPT: Final = frozenset(
         "id", "created_at", "last_execution_at", "last_status", "consecutive_failures", "timezone",
         "catch_up", "timeout_seconds", "max_retries", "signing_secret", "previous_signing_secret",
         "signing_secret_changed_at", "alert_after", "follow_run", "follow_timeout_minutes",
-        "github_correlation_input",
+        "github_correlation_input", "managed_by",
     }
+)  # fmt: skip
+# All that waking a job writes: the rest may have been edited here since it was taken.
+_WOKEN: Final = (
+    "is_active", "paused_reason", "paused_note", "next_run_at", "planned_schedule", "schedule_version",
 )  # fmt: skip
 _GROUPS: Final = {
     "name": "its name cannot be had",
@@ -77,27 +84,34 @@ class _Jobs:
         self.today = scheduler_date(run.options.now)
         self.here: dict[UUID, Job] = {job.pk: job for job in Job.objects.without_secrets().for_lists()}
         self.known = _Known({job.name_key: job.pk for job in self.here.values()})
+        self.deleted = deleted_ids(AuditKind.JOB)
         self.new: list[Job] = []
-        self.changed: list[Job] = []
+        self.changed: list[tuple[Job, Sequence[str]]] = []
 
     def take(self, batch: list[Row]) -> None:
         self.new, self.changed = [], []
         for row in batch:
             self._one(row)
         if not self.run.options.dry_run:
-            store(Job, self.new, [(job, _columns(Job)) for job in self.changed])
+            store(Job, self.new, self.changed)
         self.run.report.count(TABLE, "new", len(self.new))
         self.run.report.count(TABLE, "updated", len(self.changed))
 
     def _one(self, row: Row) -> None:
         job_id = uuid_of(row["id"]) or _NO_JOB
         stored = self.here.get(job_id)
-        if stored is not None and not self._is_to_update(row, stored):
+        if stored is None and job_id in self.deleted:
+            self.run.stays_deleted(TABLE, row, job_id)
+        elif stored is None or self._is_to_update(row, stored):
+            self._take(row, stored)
+        else:
             self.run.jobs[job_id] = stored
-            self.run.report.count(TABLE, "already")
-            return
+            self._leave(row, stored)
+
+    def _take(self, row: Row, stored: Job | None) -> None:
+        """The job as it is there, new or anew."""
         try:
-            job = self._read(row)
+            job = self._read(row, stored)
         except InvalidInput as fault:
             field = next(iter(fault.details), "")
             group = _GROUPS.get(field, "no target that can be called" if field in TARGET_FIELDS else field)
@@ -105,7 +119,7 @@ class _Jobs:
             return
         if stored is not None:
             job.schedule_version = stored.schedule_version + 1
-            self.changed.append(job)
+            self.changed.append((job, _columns(Job)))
             del self.known.names[stored.name_key]
         else:
             self.new.append(job)
@@ -114,24 +128,31 @@ class _Jobs:
         self._compare(row, job)
 
     def _is_to_update(self, row: Row, stored: Job) -> bool:
+        return self.run.options.update and self.run.is_newer(row, stored.updated_at)
+
+    def _leave(self, row: Row, stored: Job) -> None:
+        """The job as it is here; all that may happen is that it wakes."""
         is_to_wake = (
             stored.paused_note == PAUSED_NOTE
             and not self.run.options.paused
             and flag(row.get("is_active"), True)
         )
-        if not (self.run.is_newer(row, stored.updated_at) or is_to_wake):
-            return False
-        if self.run.options.update:
-            return True
-        self.run.find(TABLE, row, Kind.CHANGED_THERE, "still paused" if is_to_wake else "the job")
-        return False
+        if is_to_wake and self.run.options.update:
+            self._schedule(row, stored)
+            stored.schedule_version += 1
+            self.changed.append((stored, _WOKEN))
+            return
+        self.run.report.count(TABLE, "already")
+        if is_to_wake or self.run.is_newer(row, stored.updated_at):
+            self.run.find(TABLE, row, Kind.CHANGED_THERE, "still paused" if is_to_wake else "the job")
 
-    def _read(self, row: Row) -> Job:
+    def _read(self, row: Row, stored: Job | None) -> Job:
         """The job as it is to be stored. InvalidInput where it could not run here."""
         created, updated = times(row, self.run.options.now)
         job = Job(
             id=uuid_of(row["id"]),
             end_date=self._end_date(row),
+            timezone=self._zone() if stored is None else stored.timezone,
             # A blank one stands in for one that is not there: `_given` then names it.
             category=self.run.categories.get(text(row.get("category")).strip() or "general") or JobCategory(),
             pic_team=self.run.teams.get(text(row.get("pic_team")).strip()),
@@ -203,14 +224,22 @@ class _Jobs:
             self.run.adjusted(TABLE, row, "without its owner, who was not taken", given)
         return owner
 
+    def _zone(self) -> str:
+        """The time zone of a new job; "" where the earlier system's is the one here."""
+        zone = self.run.options.zone
+        return "" if zone == settings.SCHEDULER_TIMEZONE else zone
+
     def _schedule(self, row: Row, job: Job) -> None:
-        """State and next run. One past its end is paused, as the earlier system would at its next run."""
+        """State and next run, by the job's own expression, zone and end.
+
+        One past its end is paused, as the earlier system would at its next run.
+        """
         options = self.run.options
-        job.timezone = "" if options.zone == settings.SCHEDULER_TIMEZONE else options.zone
         was_active = flag(row.get("is_active"), True)
         has_ended = job.end_date is not None and job.end_date < self.today
         job.is_active = was_active and not has_ended and not options.paused
         job.next_run_at, job.planned_schedule = None, ""
+        job.paused_reason, job.paused_note = "", ""
         if job.is_active:
             job.next_run_at = next_slot(
                 expression=job.cron_expression,

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 
-def _passlib_hash(password: str, salt: bytes = b"legacy-salt-0001", rounds: int = 29_000) -> str:
-    """Made without passlib, which some Pythons cannot import."""
+def passlib_hash(password: str, salt: bytes = b"legacy-salt-0001", rounds: int = 29_000) -> str:
+    """As the earlier system stored it; made without passlib, which some Pythons cannot import."""
     digest = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, rounds)
     parts = [base64.b64encode(part).decode().rstrip("=").replace("+", ".") for part in (salt, digest)]
     return f"$pbkdf2-sha256${rounds}${'$'.join(parts)}"
@@ -58,7 +58,7 @@ INDEXES: Final = (
 )
 PASSWORD: Final = "correct-horse"
 # As the earlier system stored it: passlib's pbkdf2_sha256 at its default rounds.
-PASSWORD_HASH: Final = _passlib_hash(PASSWORD)
+PASSWORD_HASH: Final = passlib_hash(PASSWORD)
 THEN: Final = "2026-01-15 10:30:00.123456"
 
 

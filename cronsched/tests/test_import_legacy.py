@@ -6,7 +6,7 @@ import io
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from accounts.models import User
+from accounts.services import delete_user, register_user
 from cronsched.core.crypto import decrypt
 from cronsched.legacy import cron
-from cronsched.testing.legacy import PASSWORD, THEN, LegacyDatabase, sqlite_database
+from cronsched.testing.legacy import PASSWORD, THEN, LegacyDatabase, passlib_hash, sqlite_database
 from jobs.models import Job, JobExecution, TallyMark
+from jobs.services.lifecycle import delete_job
 from notifications.models import Notification, NotificationPreferences, SlackSettings
 from taxonomy.models import JobCategory, PicTeam
 
@@ -150,6 +152,102 @@ def test_wishes_come_over(legacy):
     assert User.objects.get().ui_preferences.jobs_table_columns == {"name": True, "created_by": True}
 
 
+def test_a_user_deleted_here_stays_deleted(legacy):
+    user_id = legacy.add("users", username="tanaka")
+    job_id = legacy.add("jobs", created_by=user_id)
+    legacy.add("notifications", user_id=user_id)
+    legacy.add("user_ui_preferences", user_id=user_id)
+    bring(legacy)
+    delete_user(User.objects.get(), by=None, now=NOW)
+    legacy.run("UPDATE users SET updated_at = '2026-02-06 00:00:00'")
+
+    report = bring(legacy, "--update")
+
+    assert not User.objects.exists()
+    assert Job.objects.get(pk=job_id).created_by_id is None
+    assert 'users: the user (1)\n    "tanaka"' in report
+    assert "notifications: their user was deleted here (1)" in report
+    assert "Exit" not in report
+
+
+def test_an_account_that_was_here_before_and_was_deleted_since_stays_deleted_too(legacy):
+    names = {"username": "admin", "email": "admin@example.com"}
+    delete_user(register_user(**names, password="s3cret-Horse!", by=None, now=NOW), by=None, now=NOW)
+    with time_machine.travel(NOW + timedelta(minutes=1), tick=False):
+        there = legacy.add("users", **names, role="admin")
+        User.objects.create(**names, role="admin", password="!")
+        bring(legacy)
+    with time_machine.travel(NOW + timedelta(minutes=2), tick=False):
+        legacy.add("users", role="admin")
+        bring(legacy)
+        delete_user(User.objects.get(username="admin"), by=None, now=NOW + timedelta(minutes=2))
+
+        report = bring(legacy, "--update")
+
+    assert not User.objects.filter(pk=there).exists()
+    assert 'users: the user (1)\n    "admin"' in report
+
+
+def test_an_account_deleted_here_before_the_first_import_comes(legacy):
+    names = {"username": "admin", "email": "admin@example.com"}
+    delete_user(register_user(**names, password="s3cret-Horse!", by=None, now=NOW), by=None, now=NOW)
+    there = legacy.add("users", **names)
+
+    with time_machine.travel(NOW + timedelta(minutes=1), tick=False):
+        bring(legacy)
+        bring(legacy, "--update")
+
+    assert User.objects.filter(pk=there).exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "is_ended"),
+    [
+        (f"password_hash = '{passlib_hash('another-horse')}'", True),
+        ("is_active = 0", True),
+        ("email = 'new@example.com'", False),
+    ],
+)
+def test_a_new_password_or_a_deactivation_from_there_ends_all_tokens(legacy, change, is_ended):
+    legacy.add("users", role="admin")
+    user_id = legacy.add("users", username="tanaka")
+    bring(legacy)
+    legacy.run(f"UPDATE users SET {change}, updated_at = '2026-02-06' WHERE id = ?", user_id)  # noqa: S608
+
+    bring(legacy, "--update")
+
+    user = User.objects.get(pk=user_id)
+    assert (user.token_version, user.tokens_valid_after) == ((2, NOW) if is_ended else (1, None))
+
+
+@pytest.mark.parametrize("change", ["is_active = 0", "role = 'viewer'", "role = 'emperor'"])
+def test_the_last_active_admin_stays_one(legacy, change):
+    user_id = legacy.add("users", username="boss", role="admin")
+    legacy.add("users", role="admin", is_active=0)
+    bring(legacy)
+    change += ", email = 'new@example.com', updated_at = '2026-02-06'"
+    legacy.run(f"UPDATE users SET {change} WHERE id = ?", user_id)  # noqa: S608
+
+    report = bring(legacy, "--update")
+
+    user = User.objects.get(pk=user_id)
+    assert (user.role, user.is_active, user.email) == ("admin", True, "new@example.com")
+    assert "users: stays an active admin: there is no other one (1)" in report
+
+
+def test_an_admin_may_go_where_another_one_came(legacy):
+    gone = legacy.add("users", role="admin")
+    bring(legacy)
+    legacy.run("UPDATE users SET is_active = 0, updated_at = '2026-02-06 00:00:00'")
+    fresh = legacy.add("users", role="admin")
+
+    report = bring(legacy, "--update")
+
+    assert not User.objects.get(pk=gone).is_active
+    assert User.objects.get(pk=fresh).is_active
+    assert "stays an active admin" not in report
+
+
 # ---- categories and teams ---------------------------------------------------------------------
 
 
@@ -263,6 +361,72 @@ def test_paused_jobs_wake_with_update(legacy):
     assert Job.objects.get(pk=asleep).paused_reason == "by_hand"
 
 
+def test_waking_a_job_leaves_alone_what_was_edited_here(legacy):
+    job_id = legacy.add("jobs", name="Old", job_metadata='{"a": 1}')
+    bring(legacy, "--paused")
+    edited = {
+        "name": "New", "name_key": "new", "cron_expression": "30 5 * * *", "metadata": {"b": 2},
+        "timezone": "Europe/Berlin", "target_url": "https://new.example.com/", "managed_by": "infra",
+        "updated_at": NOW, "notification_emails": ["new@example.com"],
+    }  # fmt: skip
+    Job.objects.filter(pk=job_id).update(**edited)
+    before = Job.objects.values().get(pk=job_id)
+
+    assert read_counts(bring(legacy, "--update"))["jobs"] == [1, 0, 0, 1, 0]
+
+    after = Job.objects.values().get(pk=job_id)
+    assert {name for name in after if after[name] != before[name]} == {
+        "is_active", "paused_reason", "paused_note", "next_run_at", "planned_schedule", "schedule_version",
+    }  # fmt: skip
+    assert after["next_run_at"] == datetime(2026, 2, 8, 4, 30, tzinfo=UTC)
+    assert after["planned_schedule"] == "30 5 * * *|Europe/Berlin"
+    assert (after["paused_reason"], after["paused_note"]) == ("", "")
+
+
+def test_a_job_whose_end_was_moved_here_into_the_past_does_not_wake(legacy):
+    job_id = legacy.add("jobs")
+    bring(legacy, "--paused")
+    Job.objects.update(end_date=date(2026, 2, 6))
+
+    bring(legacy, "--update")
+
+    job = Job.objects.get(pk=job_id)
+    assert (job.is_active, job.paused_reason, job.end_date) == (False, "expired", date(2026, 2, 6))
+
+
+def test_what_was_changed_there_keeps_zone_and_set_that_the_job_has_here(legacy):
+    job_id = legacy.add("jobs", cron_expression="0 9 * * *")
+    bring(legacy, "--timezone=Europe/Berlin")
+    Job.objects.update(managed_by="infra")
+    legacy.run("UPDATE jobs SET name = 'Renamed', updated_at = '2026-02-06 00:00:00'")
+
+    bring(legacy, "--update")
+
+    job = Job.objects.get(pk=job_id)
+    assert (job.name, job.timezone, job.managed_by) == ("Renamed", "Europe/Berlin", "infra")
+    assert job.next_run_at == datetime(2026, 2, 8, 8, 0, tzinfo=UTC)
+    assert job.planned_schedule == "0 9 * * *|Europe/Berlin"
+
+
+@pytest.mark.parametrize("options", [(), ("--update",)])
+def test_a_job_deleted_here_stays_deleted_with_its_history(legacy, options):
+    job_id = legacy.add("jobs", name="Unwanted")
+    for minute in (10, 11):
+        legacy.add("job_executions", job_id=job_id, started_at=f"2026-01-20 17:{minute}:01")
+    bring(legacy)
+    delete_job(Job.objects.get(), by=None, now=NOW)
+    legacy.run("UPDATE jobs SET updated_at = '2026-02-06 00:00:00'")
+
+    report = bring(legacy, *options)
+
+    assert not Job.objects.exists()
+    assert not JobExecution.objects.exists()
+    assert "Deleted here since they were taken" in report
+    assert "jobs: the job (1)" in report
+    assert "job_executions: their job was deleted here (2)" in report
+    assert "Exit" not in report
+
+
 def test_another_time_zone_stays_with_the_jobs(legacy):
     legacy.add("jobs", cron_expression="0 9 * * *")
 
@@ -374,6 +538,18 @@ def test_a_run_that_had_not_ended_is_interrupted_until_update_brings_its_end(leg
 
     run = JobExecution.objects.get(pk=run_id)
     assert (run.status, run.reason, run.error_message) == ("success", "", "")
+
+
+def test_the_end_of_a_run_shows_in_its_job(legacy):
+    job_id = legacy.add("jobs")
+    legacy.add("job_executions", job_id=job_id, status="running", completed_at=None, duration_seconds=None)
+    bring(legacy)
+    assert (Job.objects.get().last_status, Job.objects.get().consecutive_failures) == ("failed", 1)
+    legacy.run("UPDATE job_executions SET status = 'success', completed_at = '2026-01-20 17:00:09'")
+
+    bring(legacy, "--update")
+
+    assert (Job.objects.get().last_status, Job.objects.get().consecutive_failures) == ("success", 0)
 
 
 def test_an_unknown_status_is_told_as_it_was(legacy):
@@ -546,6 +722,7 @@ def test_after_a_crash_the_same_import_ends_what_it_began(legacy, monkeypatch):
 
     assert JobExecution.objects.count() == 30
     assert Notification.objects.count() == 1
+    assert set(Job.objects.values_list("last_status", flat=True)) == {"success"}
 
 
 def test_older_versions_lack_tables_and_columns(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, Final
@@ -203,12 +204,16 @@ class JobActions:
         form = question(request.POST) if "answered" in request.POST else question()
         if not form.is_valid():
             return self._question(request, jobs, form, title)
+        if _is_across(request) and request.POST.get("shown") != _digest(_ids_of(jobs)):
+            text = gettext("The filter finds other jobs now than were shown: look again, then confirm.")
+            self.message_user(request, text, messages.WARNING)  # type: ignore[attr-defined]
+            return self._question(request, jobs, form, title)
         return self._do(request, jobs, form, work, done(form) if callable(done) else done)
 
     def _do(
         self: Any, request: HttpRequest, jobs: QuerySet[Job], form: Any, work: Work, done: str
     ) -> HttpResponse | None:
-        ids = list(jobs.order_by().values_list("pk", flat=True)[: CappedPaginator.cap + 1])
+        ids = _ids_of(jobs)
         if len(ids) > CappedPaginator.cap:
             text = gettext("Those are more than %d jobs: narrow the filters.") % CappedPaginator.cap
             self.message_user(request, text, messages.ERROR)
@@ -239,6 +244,7 @@ class JobActions:
             if is_across
             else request.POST.getlist("_selected_action"),
             "is_across": is_across,
+            "shown": _digest(_ids_of(jobs)) if is_across else "",
             "action": request.POST["action"],
             "back_to": request.POST.get("back_to", ""),
             "url": request.get_full_path(),
@@ -248,8 +254,18 @@ class JobActions:
 
 
 def _is_across(request: HttpRequest) -> bool:
-    """All jobs of the filter were chosen, not only those of a page."""
-    return request.POST.get("select_across") == "1"
+    """All jobs of the filter were chosen, not only those of a page: as Unfold's form reads the field."""
+    return bool(forms.BooleanField(required=False).to_python(request.POST.get("select_across", "0")))
+
+
+def _ids_of(jobs: QuerySet[Job]) -> list[UUID]:
+    """One more than may be changed at once, where there are more."""
+    return list(jobs.order_by().values_list("pk", flat=True)[: CappedPaginator.cap + 1])
+
+
+def _digest(ids: Sequence[UUID]) -> str:
+    """Tells whether the jobs are those that were shown."""
+    return hashlib.sha256(b"".join(sorted(pk.bytes for pk in ids))).hexdigest()
 
 
 def _extended(job: Job, form: Any, now: datetime) -> str:

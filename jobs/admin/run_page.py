@@ -153,4 +153,6 @@ def _body(run: JobExecution, metadata: dict[str, Any]) -> str:
     if run.execution_type == ExecutionType.GITHUB_ACTIONS:
         ref = choose_ref(None, metadata, settings.GITHUB_DEFAULT_REF)
         body = {"ref": ref, "inputs": merge_inputs(metadata, None)}
+        if name := run.job.id_input_of(run.target):
+            body["inputs"][name] = str(run.pk)
     return json.dumps(body, indent=2, ensure_ascii=False)

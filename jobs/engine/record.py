@@ -34,6 +34,7 @@ from jobs.engine.metrics import note_released, note_retried
 from jobs.engine.tally import reopen
 from jobs.engine.tell import tell_finished
 from jobs.models import Job, JobExecution, RunAttempt
+from jobs.models.job import NOT_TOLD
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +146,8 @@ def _split(results: Sequence[DeliveryResult]) -> tuple[_Ended, _Ended, _Ended]:
     if not results:
         return [], [], []
     by_id = {result.execution_id: result for result in results}
-    rows = JobExecution.objects.filter(pk__in=list(by_id)).select_related("job").defer("overrides", "output")
+    unread = ("overrides", "output", *(f"job__{name}" for name in NOT_TOLD))
+    rows = JobExecution.objects.filter(pk__in=list(by_id)).select_related("job").defer(*unread)
     again: _Ended = []
     taken: _Ended = []
     last: _Ended = []

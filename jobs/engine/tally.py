@@ -109,6 +109,8 @@ def forget(runs: QuerySet[JobExecution]) -> None:
 def reopen(since: datetime) -> None:
     """A run that started at `since` has come or changed: from its hour on all is counted anew."""
     hour = floor(since, Span.HOUR)
+    # Whatever it says now: who is counting these hours has not committed yet.
+    _locked_mark()
     TallyMark.objects.filter(counted_until__gt=hour).update(counted_until=hour)
     job_tally.reopen(since)
 

@@ -23,6 +23,16 @@ FOLLOW_MINUTES: Final = 360
 TARGET_FIELDS: Final = ("target_url", "github_owner", "github_repo", "github_workflow_name")
 
 
+# What nobody is told of a run that ended: not read for each of them.
+NOT_TOLD: Final = frozenset(
+    {
+        "metadata", "search_text", "planned_schedule", "schedule_version", "managed_by",
+        "created_at", "updated_at",
+        "signing_secret", "previous_signing_secret", "signing_secret_changed_at",
+    }
+)  # fmt: skip
+
+
 class Job(models.Model):
     """`next_run_at` is the schedule: UTC, null when nothing is to fire. There is no second copy."""
 

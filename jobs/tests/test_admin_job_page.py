@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import date, timedelta
 from typing import Any
 from uuid import uuid4
@@ -258,8 +259,16 @@ def test_extending_shortens_nothing(admin_site):
 def across(site: Any, action: str, query: str = "", **given: Any) -> Any:
     """Choose an action for all jobs of the filter, on all pages, as the list sends it."""
     one = str(Job.objects.values_list("pk", flat=True)[0])
-    data = {"action": action, "index": 0, "select_across": "1", "_selected_action": [one], **given}
-    return site.post(f"{reverse(f'admin:{LIST}')}{query}", data)
+    data = {"action": action, "index": 0, "select_across": "1", "_selected_action": [one]}
+    path = f"{reverse(f'admin:{LIST}')}{query}"
+    if "answered" in given and "shown" not in given:
+        given["shown"] = shown_in(site.post(path, data))
+    return site.post(path, {**data, **given})
+
+
+def shown_in(question: Any) -> str:
+    (digest,) = re.findall(r'name="shown" value="(\w+)"', question.content.decode())
+    return str(digest)
 
 
 def test_all_jobs_of_a_filter_can_be_chosen(admin_site):
@@ -284,6 +293,31 @@ def test_what_is_done_to_all_jobs_of_a_filter_is_shown_first(admin_site, action)
     assert messages_of(answer)[0].endswith(": 3.")
     assert Job.objects.exclude(pk=other.pk).filter(is_active=action != "disable").count() == 3
     assert JobExecution.objects.filter(trigger_type="manual").count() == (3 if action == "run_now" else 0)
+
+
+def test_a_job_that_came_to_the_filter_since_is_shown_before_it_is_changed(admin_site):
+    JobFactory.create_batch(2)
+    question = across(admin_site, "disable", "?state=active")
+    late = JobFactory(name="Late")
+
+    asked = across(admin_site, "disable", "?state=active", answered=1, shown=shown_in(question))
+
+    assert asked.status_code == 200
+    assert "<li>Late</li>" in asked.content.decode()
+    assert "look again" in asked.content.decode()
+    assert Job.objects.get(pk=late.pk).is_active
+    answer = across(admin_site, "disable", "?state=active", answered=1, shown=shown_in(asked))
+    assert messages_of(answer)[0] == "Disabled: 3."
+
+
+@pytest.mark.parametrize("value", ["true", "on", "2"])
+def test_all_are_meant_however_the_field_says_so(admin_site, value):
+    jobs = JobFactory.create_batch(2)
+    data = {"action": "delete_selected", "index": 0, "select_across": value, "_selected_action": [jobs[0].pk]}
+
+    admin_site.post(reverse(f"admin:{LIST}"), {**data, "post": "yes"})
+
+    assert Job.objects.count() == 2
 
 
 def test_a_bulk_action_costs_the_same_for_few_jobs_and_for_many(admin_site):
@@ -395,7 +429,14 @@ def test_a_choice_across_all_pages_is_asked_with_its_filters(admin_site):
     assert f'action="{path}"' in page
     assert page.count('name="_selected_action"') == 1
     assert "and 10 more" in page
-    answer = admin_site.post(path, {**chosen, "_selected_action": ids[:1], "answered": 1, "days": "1"})
+    answered = {
+        **chosen,
+        "_selected_action": ids[:1],
+        "answered": 1,
+        "days": "1",
+        "shown": shown_in(question),
+    }
+    answer = admin_site.post(path, answered)
 
     assert messages_of(answer) == ["Extended: 60."]
     assert set(Job.objects.values_list("end_date", flat=True)) == {date(2031, 1, 1)}

@@ -333,13 +333,16 @@ def test_the_body_is_that_of_then(viewer_site: Visitor):
 
 
 def test_a_workflow_is_shown_with_its_branch_and_inputs(viewer_site: Visitor):
-    job = JobFactory(github=True, metadata={"branchDetails": "release", "env": "x"})
+    job = JobFactory(
+        github=True, metadata={"branchDetails": "release", "env": "x"}, github_correlation_input="run_id"
+    )
     run = ExecutionFactory(job=job, execution_type=ExecutionType.GITHUB_ACTIONS)
 
     body = viewer_site.open(PAGE, run.pk).context["request_body"]
     assert '"ref": "release"' in body
     assert '"env": "x"' in body
     assert "branchDetails" not in body
+    assert f'"run_id": "{run.pk}"' in body
 
 
 def test_neighbours_are_of_the_same_job_in_the_order_of_the_list():

@@ -10,10 +10,15 @@ from typing import Any
 
 import pytest
 import time_machine
+import yaml
 from django.core.management import CommandError, call_command
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from accounts.tests.factories import UserFactory
 from jobs.models import Job, JobExecution
+from jobs.services.as_code import export
+from jobs.services.as_code.document import read_files
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 from notifications.models import Notification
 from taxonomy.models import JobCategory, PicTeam
@@ -214,6 +219,24 @@ def test_prune_may_pause_instead(apply):
     assert "0 pruned" in apply(JOB, "--prune=pause")
 
 
+@pytest.mark.parametrize("text", ["", "# nothing\n", "jobs:\n", "jobs: []\n", "---\n---\n"])
+@pytest.mark.parametrize("option", ["--prune", "--prune=pause"])
+def test_files_that_name_no_job_prune_nothing(apply, text, option):
+    gone = JobFactory(managed_by="default")
+
+    said = apply(text, option)
+
+    assert '--prune: The files name no job, so that all 1 of the set "default" would go' in said
+    assert "nothing was stored." in said
+    assert Job.objects.get(pk=gone.pk).is_active
+
+
+def test_a_set_without_jobs_may_be_applied_with_prune(apply):
+    JobFactory(managed_by="infra")
+
+    assert "0 pruned" in apply("jobs: []\n", "--prune")
+
+
 def test_a_job_of_another_set_is_refused(apply):
     JobFactory(name="Nightly", managed_by="infra")
 
@@ -226,6 +249,138 @@ def test_nothing_is_pruned_where_something_is_wrong(apply):
     apply(JOB.replace("0 2", "99 2"), "--prune")
 
     assert list(Job.objects.values_list("name", flat=True)) == ["Gone"]
+
+
+# ---- anchors and merge keys -------------------------------------------------------------------
+
+
+def test_own_keys_win_over_merged_ones(apply):
+    text = JOB.replace("- name: Nightly", "- &first\n    name: Nightly\n    metadata: &body {a: 1, b: 2}")
+    text += """
+  - <<: *first
+    name: Weekly
+    metadata: {<<: *body, b: 3}
+  - name: Monthly
+    <<: [{max_retries: 3}, *first]
+    max_retries: 1
+"""
+
+    assert "3 created" in apply(text)
+
+    weekly, monthly = Job.objects.get(name="Weekly"), Job.objects.get(name="Monthly")
+    assert (weekly.metadata, weekly.cron_expression) == ({"a": 1, "b": 3}, "0 2 * * *")
+    assert (monthly.metadata, monthly.max_retries) == ({"a": 1, "b": 2}, 1)
+
+
+def test_a_thousand_jobs_may_share_their_fields():
+    text = JOB.replace("- name", "- &first\n    name")
+    text += "".join(f"  - {{<<: *first, name: Job {number}}}\n" for number in range(1000))
+
+    reading = read_files([("jobs.yaml", text)])
+
+    assert (len(reading.items), reading.faults) == (1001, [])
+
+
+BOMB = "a: &a0 [x, x]\n" + "".join(f"b{n}: &a{n + 1} [*a{n}, *a{n}]\n" for n in range(40))
+MERGES = "a: &a0 {x: 1}\n" + "".join(f"b{n}: &a{n + 1} {{<<: [*a{n}, *a{n}]}}\n" for n in range(40))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (BOMB, "Its aliases come to too much"),
+        (MERGES, "Its aliases come to too much"),
+        (f"jobs:\n  - metadata:\n{' ' * 6}" + BOMB.replace("\n", f"\n{' ' * 6}"), "come to too much"),
+        (JOB + "    metadata: &m {a: [*m]}\n", "jobs.yaml:8: An alias stands inside of what it names."),
+        (JOB + "    metadata: &m {<<: *m}\n", "jobs.yaml:8: An alias stands inside of what it names."),
+        (JOB + f"    metadata: {{a: {'[' * 200}{']' * 200}}}\n", "jobs.yaml:8: It is nested more than 100"),
+        (JOB + "    metadata:\n      a: 1\n      a: 2\n", "jobs.yaml:10: a stands in line 9 already."),
+        (JOB + "    metadata: {a: !!int 1_000}\n", 'jobs.yaml:8: This is not YAML: "1_000" is no int.'),
+        (JOB + "    metadata: {a: !!bool maybe}\n", 'jobs.yaml:8: This is not YAML: "maybe" is no bool.'),
+        ("jobs: \x07\n", "jobs.yaml: This is not YAML: unacceptable character #x0007"),
+    ],
+)
+def test_what_is_too_intricate_or_stands_twice_is_told(apply, text, told):
+    assert told in apply(text)
+
+
+# ---- plain text, numbers and words ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("12:30", "12:30"), ("1:30.5", "1:30.5"), ("no", "no"), ("Yes", "Yes"), ("on", "on"), ("off", "off"),
+        ("1_000", "1_000"), ("0b11", "0b11"), ("2030-12-31", "2030-12-31"), ("=", "="), ("y", "y"),
+        ("010", 10), ("0o17", 15), ("0x1F", 31), ("-7", -7), ("+7", 7), ("017", 17), ("089", 89),
+        ("1e3", 1000.0), ("12e03", 12000.0), (".5", 0.5), ("1.", 1.0), ("-1.5E-2", -0.015),
+        ("1.2.3", "1.2.3"), ("!!timestamp soon", "soon"), ("!!timestamp 2030-12-31", "2030-12-31"),
+        ("true", True), ("False", False), ("~", None), ("", None), ("NULL", None), ("nULL", "nULL"),
+        ("'010'", "010"), ('"true"', "true"), ("!!str 010", "010"), ("!!int 0o10", 8), ("1e", "1e"),
+    ],
+)  # fmt: skip
+def test_plain_text_is_read_by_the_core_schema(written, value):
+    reading = read_files([("jobs.yaml", f"jobs:\n  - metadata:\n      a: {written}\n")])
+
+    (item,) = reading.items
+    assert reading.faults == []
+    assert (item.data["metadata"]["a"], type(item.data["metadata"]["a"])) == (value, type(value))
+
+
+def test_a_word_that_is_no_boolean_is_refused_where_one_is_due(apply):
+    assert "jobs.yaml:8: is_active" in apply(JOB + "    is_active: yes\n")
+
+
+# Of what YAML 1.1 and 1.2 make something, and of what a line ends with.
+_ODD = [
+    "12:30", "1:30.5", "no", "No", "y", "N", "on", "OFF", "010", "0o17", "0x1F", "0b11", "1_000", "1e3",
+    "12e03", ".5", "1.", ".inf", ".nan", "~", "null", "", " ", "true", "<<", "=", "2030-12-31", "089",
+    "2001-12-14 21:59:43", "a\u2028b", "a\u2029", "\u0085", "\u2028", "a\r\nb", "\n", "a\n\n b\n", "\ufeff",
+    "x" * 120 + " " + "y" * 50, "x\u2028 " * 40, "- a", "#", "a: b", "a #b", "&a", "*a", "!a", "%", "@", "`",
+    "\x0b", "\x0c", "\x1c", "\x7f", "\x80", "🎉", "---", "...", "'", '"', "\\", "\t", "日 本",
+]  # fmt: skip
+_TEXTS = st.one_of(
+    st.sampled_from(_ODD),
+    st.text(st.sampled_from("\x85\u2028\u2029\n\r\t '\":#-a0.1_yYnNeExXoO")),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
+)
+_VALUES = st.recursive(
+    _TEXTS | st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(_TEXTS, inner, max_size=3)),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(value=_ODD)
+@example(value={text: text for text in _ODD})
+@given(value=_VALUES)
+def test_what_is_written_is_read_as_it_was(value):
+    text = f"jobs:\n{export._entry({'name': 'x', 'metadata': {'a': value}})}"
+
+    reading = read_files([("jobs.yaml", text)])
+
+    assert reading.faults == []
+    assert reading.items[0].data["metadata"] == {"a": value}
+    # Whoever reads it by YAML 1.1 finds the same.
+    assert yaml.safe_load(text)["jobs"][0]["metadata"] == {"a": value}
+
+
+@pytest.mark.parametrize("text", ["y", "n", "0o17", "12e03", "12:30"])
+def test_what_some_reader_takes_for_something_else_stands_in_quotes(text):
+    JobFactory(metadata={"a": text})
+
+    assert f"a: '{text}'" in exported()
+
+
+def test_odd_texts_survive_the_way_there_and_back(apply):
+    JobFactory(metadata={"texts": _ODD, "keys": {text: text for text in _ODD}})
+    before = Job.objects.values("metadata").get()
+
+    assert "1 changed, 0 pruned" in apply(exported())
+
+    assert Job.objects.values("metadata").get() == before
+    assert "0 changed, 0 pruned" in apply(exported())
 
 
 # ---- what is wrong, and where -----------------------------------------------------------------

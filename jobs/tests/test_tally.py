@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import threading
+import time
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,6 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cronsched.testing.threads import at_once
 from jobs.choices import Span, Status, TriggerType
 from jobs.engine import job_tally, rescue, tally
 from jobs.engine.lease import LeaseLost, Term
@@ -155,6 +158,35 @@ def test_a_late_answer_takes_the_mark_back_to_its_hour(job: Job, term: Term, res
     assert (figures(RunFilter()).failed, figures(RunFilter()).success) == (0, 1)
     count_closed_hours(now=NOON + DAY, term=term)
     assert numbers() == {(NOON, "success"): 1}
+
+
+@pytest.mark.databases
+@pytest.mark.django_db(transaction=True)
+def test_a_change_waits_for_the_count_that_is_under_way(
+    job: Job, term: Term, monkeypatch: pytest.MonkeyPatch, close_thread_connections: None
+):
+    """Its hour is counted and the mark not moved yet: seen from outside, there is nothing to take back."""
+    run = ExecutionFactory(job=job, started_at=NOON)
+    TallyMark.objects.create(counted_until=NOON)
+    is_counted, store = threading.Event(), tally._store
+
+    def store_and_stand(begin: datetime, end: datetime) -> None:
+        store(begin, end)
+        is_counted.set()
+        time.sleep(0.5)
+
+    def change() -> None:
+        is_counted.wait(10)
+        with transaction.atomic():
+            reopen(NOON)
+            JobExecution.objects.filter(pk=run.pk).update(status="failed")
+
+    monkeypatch.setattr(tally, "_store", store_and_stand)
+    assert at_once(lambda: count_closed_hours(now=CLOSED, term=term), change)[1] is None
+    monkeypatch.setattr(tally, "_store", store)
+    count_closed_hours(now=CLOSED, term=term)
+
+    assert numbers() == {(NOON, "failed"): 1}
 
 
 def test_reopening_only_ever_goes_back(job: Job, term: Term):

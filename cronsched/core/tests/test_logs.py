@@ -98,6 +98,7 @@ def test_json_takes_any_message(message, event, fields):
         ("%s were late job=%s", ("two", "7"), "two were late", {"job": "7"}),
         ("%d %% done took_s=%.1f", (50, 1.25), "50 % done", {"took_s": "1.2"}),
         ("nothing but %s", ("a=b",), "nothing but a=b", {}),
+        ("peer %s job=%s", (("h", 1), "7"), "peer ('h', 1)", {"job": "7"}),
         ("tail job=%s, and more %s", ("7", "x=y"), "tail", {"job": "7"}),
     ],
 )

@@ -294,9 +294,21 @@ class _Work:
         )
         if self.order.prune is Prune.PAUSE:
             gone = gone.filter(is_active=True)
+        if not self.named and (count := gone.count()):
+            self._refuse_to_prune_all(count)
+            return
         runs = _run_counts(gone)
         for job in gone:
             self._prune_one(job, runs.get(job.pk, 0))
+
+    def _refuse_to_prune_all(self, count: int) -> None:
+        """Files that name no job at all are more often a slip (an empty pipe) than meant so."""
+        message = (
+            f"The files name no job, so that all {count} of the set "
+            f'"{self.order.set_name}" would go. Look at what the files hold. If that is meant, '
+            f"{self.order.prune} them in the admin site or by the API, then apply again."
+        )
+        self.plan.faults.append(Fault(file="--prune", line=0, message=message))
 
     def _prune_one(self, job: Job, runs: int) -> None:
         by, now = self.order.by, self.order.now

@@ -1,6 +1,6 @@
 """YAML files as entries that know their file and line. Pure; no database.
 
-Nothing is made of plain text but numbers, true, false and null: a date stays the text that stands there.
+A date stays the text that stands there; `core_schema` says what else plain text may be.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import yaml
 
+from jobs.services.as_code.core_schema import CoreLoader, TooIntricate
 from jobs.services.validation import RULES
 from taxonomy.services import TEAM_FIELDS
 
@@ -27,7 +28,6 @@ TAXON_DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "teams": {"is_active": True, "send_queue": ""},
 }
 _SECRETS: Final = frozenset({"signing_secret", "github_token"})
-_TIMESTAMP: Final = "tag:yaml.org,2002:timestamp"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,15 +74,6 @@ class Reading:
         return (item for item in self.items if item.section == section)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML's safe subset without its dates, which JSON does not have."""
-
-    yaml_implicit_resolvers = {
-        char: [(tag, pattern) for tag, pattern in resolvers if tag != _TIMESTAMP]
-        for char, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
 def read_files(texts: Iterable[tuple[str, str]]) -> Reading:
     """The entries of (name, text) of each file, in order. What is wrong with one hides none of the others."""
     reading = Reading()
@@ -96,23 +87,38 @@ class _File:
         self.name, self.reading = name, reading
 
     def read(self, text: str) -> None:
-        loader = _Loader(text)
+        try:
+            loader = CoreLoader(text)
+        except yaml.YAMLError as error:
+            # A character that no YAML may hold.
+            self._unreadable(str(error))
+            return
         try:
             while loader.check_node() and (node := loader.get_node()) is not None:
                 self._document(loader, node)
+        except TooIntricate as error:
+            self._fault(error.line, str(error))
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line = mark.line + 1 if mark else 0
             self._fault(line, f"This is not YAML: {error.problem}.{_hint(error, text, line)}")
         except (yaml.YAMLError, ValueError, RecursionError) as error:
-            self._fault(0, f"This is not YAML: {' '.join(str(error).split())}")
+            self._unreadable(str(error))
         finally:
+            self._tell_repeats(loader)
             loader.dispose()
+
+    def _unreadable(self, reason: str) -> None:
+        self._fault(0, f"This is not YAML: {' '.join(reason.split())}")
+
+    def _tell_repeats(self, loader: CoreLoader) -> None:
+        for key, line, first in loader.repeats:
+            self._fault(line, f"{key} stands in line {first} already.", key)
 
     def _fault(self, line: int, message: str, field: str = "") -> None:
         self.reading.faults.append(Fault(file=self.name, line=line, message=message, field=field))
 
-    def _document(self, loader: _Loader, node: yaml.Node) -> None:
+    def _document(self, loader: CoreLoader, node: yaml.Node) -> None:
         if isinstance(node, yaml.ScalarNode) and node.value == "":
             return
         for section, line, value in self._pairs(loader, node, "A file"):
@@ -124,7 +130,7 @@ class _File:
             elif not (isinstance(value, yaml.ScalarNode) and value.value in ("", "null", "~")):
                 self._fault(line, f"{section} must be a list: each entry begins with a dash.")
 
-    def _entry(self, loader: _Loader, section: str, node: yaml.Node) -> None:
+    def _entry(self, loader: CoreLoader, section: str, node: yaml.Node) -> None:
         data: dict[str, Any] = {}
         lines: dict[str, int] = {}
         for key, line, value in self._pairs(loader, node, f"An entry of {section}"):
@@ -140,26 +146,22 @@ class _File:
         line = node.start_mark.line + 1
         self.reading.items.append(Item(section=section, file=self.name, line=line, data=data, lines=lines))
 
-    def _value(self, loader: _Loader, key: str, line: int, node: yaml.Node) -> Any:
+    def _value(self, loader: CoreLoader, key: str, line: int, node: yaml.Node) -> Any:
         value = loader.construct_object(node, deep=True)
         if fault := _not_json(value):
             self._fault(line, f"{key} holds {fault}.", key)
             return None
         return value
 
-    def _pairs(self, loader: _Loader, node: yaml.Node, what: str) -> Iterator[tuple[str, int, yaml.Node]]:
-        """Keys with their lines and values; told where it is no mapping, or a key stands twice."""
+    def _pairs(self, loader: CoreLoader, node: yaml.Node, what: str) -> Iterator[tuple[str, int, yaml.Node]]:
+        """Keys with their lines and values, own ones over merged ones; told where it is no mapping."""
         if not isinstance(node, yaml.MappingNode):
             self._fault(node.start_mark.line + 1, f"{what} must be fields with values (name: …).")
             return
         loader.flatten_mapping(node)
-        seen: dict[str, int] = {}
-        for key_node, value in node.value:
-            key, line = str(key_node.value), key_node.start_mark.line + 1
-            if key in seen:
-                self._fault(line, f"{key} stands in line {seen[key]} already.", key)
-                continue
-            seen[key] = line
+        # What is merged comes first there, so that the last of a key is the one that counts.
+        found = {str(key.value): (key.start_mark.line + 1, value) for key, value in node.value}
+        for key, (line, value) in found.items():
             yield key, line, value
 
 

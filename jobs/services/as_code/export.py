@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -9,6 +10,7 @@ import yaml
 
 from jobs.models import Job
 from jobs.querysets import JobQuerySet
+from jobs.services.as_code.core_schema import add_resolvers
 from jobs.services.as_code.document import TAXON_DEFAULTS
 from jobs.services.validation import RULES
 from taxonomy.models import GENERAL, JobCategory, PicTeam
@@ -22,15 +24,30 @@ _ORDER: Final = (
 )  # fmt: skip
 
 
+_BREAKS: Final = re.compile("[\x85\u2028\u2029]")
+
+
 class _Quoted(str):
     """Text that always stands in quotes: an expression may begin with an asterisk."""
 
 
 class _Dumper(yaml.SafeDumper):
+    """Text stands in quotes where any reader, of YAML 1.1 or 1.2, would take it for something else."""
+
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
+def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    # In other styles these would stand as they are, and be read as line breaks.
+    style = '"' if _BREAKS.search(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+add_resolvers(_Dumper)
+# YAML 1.1's short booleans, which PyYAML itself does not know.
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"[yYnN]\Z"), list("yYnN"))
+_Dumper.add_representer(str, _text)
 _Dumper.add_representer(
     _Quoted, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"')
 )
@@ -53,7 +70,7 @@ def _section(name: str, entries: Iterable[Mapping[str, Any]]) -> str:
 
 def _entry(values: Mapping[str, Any]) -> str:
     text = yaml.dump([dict(values)], Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
-    return "".join(f"  {line}\n" if line else "\n" for line in text.splitlines())
+    return "".join(f"  {line}\n" if line else "\n" for line in text.removesuffix("\n").split("\n"))
 
 
 def _category(row: JobCategory) -> dict[str, Any]:
