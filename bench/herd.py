@@ -180,7 +180,7 @@ def _watch(
 ) -> Outcome:
     start = due.timestamp()
     time.sleep(max(0.0, start - 0.5 - time.time()))
-    cpu = _cpu_s(sender.pid)
+    cpu = cpu_s(sender.pid)
     time.sleep(max(0.0, start - time.time()))
     recorded = _wait_recorded(count, start, patience_s)
     arrived = receiver.arrivals()
@@ -188,7 +188,7 @@ def _watch(
         first_s=arrived.first - start,
         last_s=arrived.last - start,
         recorded_s=recorded,
-        cpu_s=_cpu_s(sender.pid) - cpu,
+        cpu_s=cpu_s(sender.pid) - cpu,
         peak_mb=_peak_mb(sender.pid),
         lost=count - len(arrived.paths),
         doubled=sum(times - 1 for times in arrived.paths.values()),
@@ -209,7 +209,7 @@ def _wait_recorded(count: int, start: float, patience_s: float) -> float | None:
     return None
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
 

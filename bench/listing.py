@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.herd import ROOT, TICKS
+from bench.herd import ROOT, cpu_s
 from bench.project import DEFAULT_DATABASE, describe_run, start_django
 
 WORKERS, READERS = 2, 4
@@ -141,19 +141,15 @@ def measure(
 
     run(2)  # Imports, connections, caches.
     sizes.clear()
-    cpu, began = _cpu_s(server.pid), time.monotonic()
+    cpu, began = _cpu_of_all(server.pid), time.monotonic()
     run(seconds)
     took, count = time.monotonic() - began, len(sizes)
-    return count / took, (_cpu_s(server.pid) - cpu) / count * 1000, sizes[0]
+    return count / took, (_cpu_of_all(server.pid) - cpu) / count * 1000, sizes[0]
 
 
-def _cpu_s(pid: int) -> float:
+def _cpu_of_all(pid: int) -> float:
     """Of the process and all below it."""
-    found = 0.0
-    for one in [pid, *_children(pid)]:
-        fields = Path(f"/proc/{one}/stat").read_text().rpartition(")")[2].split()
-        found += (int(fields[11]) + int(fields[12])) / TICKS
-    return found
+    return sum(map(cpu_s, [pid, *_children(pid)]))
 
 
 def _children(pid: int) -> list[int]:

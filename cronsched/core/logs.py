@@ -79,23 +79,14 @@ def _take_apart(record: logging.LogRecord) -> tuple[str, dict[str, str]]:
     template, values = str(record.msg), record.args
     if not values:
         return _FIELD.split(template)[0].strip(" ,"), dict(_FIELD.findall(template))
-    if not isinstance(values, tuple):
-        return record.getMessage(), {}
-    left = iter(values)
-    fields: dict[str, str] = {}
-    event = ""
-    at = 0
-    for place in _PLACE.finditer(template):
-        shown = "%" if place["spec"] == "%%" else place["spec"] % (next(left),)
-        if place["name"]:
-            fields[place["name"]] = shown
-        if len(fields) == bool(place["name"]):
-            # Nothing but the event until now, this field's name excluded.
-            event += template[at : place.start()] + ("" if place["name"] else shown)
-        at = place.end()
-    if not fields:
-        event += template[at:]
-    return event.strip(" ,"), fields
+    places = [place for place in _PLACE.finditer(template) if place["spec"] != "%%"]
+    named = [number for number, place in enumerate(places) if place["name"]]
+    if not named or not isinstance(values, tuple):
+        return record.getMessage().strip(" ,"), {}
+    event = template[: places[named[0]].start()] % values[: named[0]]
+    return event.strip(" ,"), {
+        places[number]["name"]: places[number]["spec"] % (values[number],) for number in named
+    }
 
 
 def longest_first(secrets: Iterable[str]) -> list[str]:

@@ -188,7 +188,7 @@ class JobActions:
         """At once where the jobs were ticked; where all of a filter were chosen, they are shown first."""
         if _is_across(request):
             return self._after_asking(request, jobs, forms.Form, title=title, work=work, done=done)
-        return self._do(request, jobs, None, work, done)
+        return self._do(request, _ids_of(jobs), None, work, done)
 
     def _after_asking(
         self,
@@ -202,18 +202,19 @@ class JobActions:
     ) -> HttpResponse | None:
         """Ask what the action needs, and do it once that is answered well."""
         form = question(request.POST) if "answered" in request.POST else question()
+        # Read once: what is compared with what was shown is what is changed.
+        ids = _ids_of(jobs)
         if not form.is_valid():
-            return self._question(request, jobs, form, title)
-        if _is_across(request) and request.POST.get("shown") != _digest(_ids_of(jobs)):
+            return self._question(request, jobs, ids, form, title)
+        if _is_across(request) and request.POST.get("shown") != _digest(ids):
             text = gettext("The filter finds other jobs now than were shown: look again, then confirm.")
             self.message_user(request, text, messages.WARNING)  # type: ignore[attr-defined]
-            return self._question(request, jobs, form, title)
-        return self._do(request, jobs, form, work, done(form) if callable(done) else done)
+            return self._question(request, jobs, ids, form, title)
+        return self._do(request, ids, form, work, done(form) if callable(done) else done)
 
     def _do(
-        self: Any, request: HttpRequest, jobs: QuerySet[Job], form: Any, work: Work, done: str
+        self: Any, request: HttpRequest, ids: Sequence[UUID], form: Any, work: Work, done: str
     ) -> HttpResponse | None:
-        ids = _ids_of(jobs)
         if len(ids) > CappedPaginator.cap:
             text = gettext("Those are more than %d jobs: narrow the filters.") % CappedPaginator.cap
             self.message_user(request, text, messages.ERROR)
@@ -225,7 +226,12 @@ class JobActions:
         return _back(request)
 
     def _question(
-        self: Any, request: HttpRequest, jobs: QuerySet[Job], form: forms.Form, title: str
+        self: Any,
+        request: HttpRequest,
+        jobs: QuerySet[Job],
+        ids: Sequence[UUID],
+        form: forms.Form,
+        title: str,
     ) -> HttpResponse:
         # Of a choice across all pages the filters are sent again, not thousands of ids.
         is_across = _is_across(request)
@@ -244,7 +250,7 @@ class JobActions:
             if is_across
             else request.POST.getlist("_selected_action"),
             "is_across": is_across,
-            "shown": _digest(_ids_of(jobs)) if is_across else "",
+            "shown": _digest(ids) if is_across else "",
             "action": request.POST["action"],
             "back_to": request.POST.get("back_to", ""),
             "url": request.get_full_path(),

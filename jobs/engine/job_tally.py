@@ -23,14 +23,24 @@ from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F, Min
+from django.db.models import F
 from django.db.models.functions import TruncDay
 
 from cronsched.core.db import let_others_write, locked, retry_conflicts
 from jobs.choices import Span
 from jobs.engine.lease import Term, prove
 from jobs.engine.spans import floor, following
-from jobs.engine.sums import NUMBERS, TRAITS, Sums, counted, insert, same, sum_up
+from jobs.engine.sums import (
+    NUMBERS,
+    TRAITS,
+    Sums,
+    counted,
+    differing,
+    first_known,
+    first_start,
+    insert,
+    sum_up,
+)
 from jobs.models import Job, JobExecution, JobTally, TallyMark
 
 logger = logging.getLogger(__name__)
@@ -90,7 +100,7 @@ def _next_part(term: Term) -> _Part | None:
     if mark is None or mark.counted_until is None:
         return None
     # Of a history that was never counted by job, there is nothing before the first run.
-    begin = mark.jobs_counted_until or _first(JobExecution, "started_at")
+    begin = mark.jobs_counted_until or first_start()
     if begin is None:
         return None
     month = floor(begin, Span.MONTH)
@@ -165,11 +175,6 @@ def _locked_mark() -> _Mark | None:
 def _first_mark(marks: Any) -> _Mark | None:
     found = marks.values_list(*_Mark._fields).first()
     return None if found is None else _Mark(*found)
-
-
-def _first(model: Any, column: str) -> datetime | None:
-    first: datetime | None = model.objects.aggregate(first=Min(column))["first"]
-    return first
 
 
 def _days(part: _Part, job_ids: list[UUID]) -> Sums:
@@ -257,9 +262,7 @@ def recount_jobs(*, term: Term) -> int:
     For how many jobs and months they differed; each time is logged.
     """
     mark = _mark()
-    first = min(
-        filter(None, [_first(JobExecution, "started_at"), _first(JobTally, "begins_at")]), default=None
-    )
+    first = first_known(JobTally)
     if mark is None or mark.jobs_counted_until is None or first is None:
         return 0
     wrong, begin = 0, floor(first, Span.MONTH)
@@ -294,17 +297,10 @@ def _compare(part: _Part, job_ids: list[UUID], term: Term) -> int:
             # Of a job that has days here: a month may be busy no more since some of its runs were deleted.
             having = {row[0] for row in rows}
             right = {key: numbers for key, numbers in days.items() if key[0] in having}
-        wrong |= _differing(sum_up(rows), right)
+        wrong |= {key[0] for key in differing(sum_up(rows), right)}
         is_tidy = is_tidy and len(rows) == len(sums)
     if wrong or not is_tidy:
         _store(part, job_ids, days, mark=mark, term=term)
     if wrong:
         logger.warning("tally: jobs were counted anew month=%s jobs=%d", part.month.date(), len(wrong))
     return len(wrong)
-
-
-def _differing(one: Sums, other: Sums) -> set[UUID]:
-    """The jobs of which both do not say the same."""
-    jobs = {key[0] for key in one.keys() ^ other.keys()}
-    both = one.keys() & other.keys()
-    return jobs | {key[0] for key in both if not same({key: one[key]}, {key: other[key]})}

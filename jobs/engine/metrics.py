@@ -18,7 +18,7 @@ from django.db import transaction
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from jobs.choices import Status, TriggerType
-from jobs.engine.messages import Delivery
+from jobs.engine.messages import Delivery, DeliveryResult
 from jobs.models import JobExecution
 
 logger = logging.getLogger("jobs.runs")
@@ -76,9 +76,9 @@ def note_sent(deliveries: Sequence[Delivery]) -> None:
             logger.debug("run sent execution=%s job=%s attempt=%d", one.execution_id, one.job_id, one.attempt)
 
 
-def note_retried(runs: Sequence[JobExecution], reasons: Sequence[str]) -> None:
+def note_retried(again: Iterable[tuple[JobExecution, DeliveryResult]]) -> None:
     """Log attempts that failed and are made again, once their transaction stands."""
-    lines = [(run.pk, run.job_id, run.attempt, reason) for run, reason in zip(runs, reasons, strict=True)]
+    lines = [(run.pk, run.job_id, run.attempt, result.reason.value) for run, result in again]
     _log_on_commit("run is tried again execution=%s job=%s attempt=%d reason=%s", lines)
 
 

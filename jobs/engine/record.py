@@ -190,7 +190,7 @@ def _queue_again(again: _Ended, *, now: datetime) -> None:
             )
         )
     update_each(JobExecution, _RETRY_COLUMNS, ("id",), rows)
-    note_retried([run for run, _ in again], [result.reason.value for _, result in again])
+    note_retried(again)
 
 
 def _as_attempt(run: JobExecution, result: DeliveryResult) -> RunAttempt:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any, Final
 
-from django.db.models import Count, Sum
+from django.db.models import Count, Min, Sum
 
 from jobs.choices import Span
+from jobs.models import JobExecution
 
 # What is counted apart, whatever else the key holds; and the numbers themselves.
 TRAITS: Final = ("status", "trigger_type", "execution_type")
@@ -22,6 +24,17 @@ Sums = dict[tuple[Any, ...], tuple[int, int, float]]
 def counted() -> tuple[Any, ...]:
     """The numbers of runs, in the order of NUMBERS: index entries alone, no row is read."""
     return Count("pk"), Count("duration_seconds"), Sum("duration_seconds")
+
+
+def first_start() -> datetime | None:
+    first: datetime | None = JobExecution.objects.aggregate(first=Min("started_at"))["first"]
+    return first
+
+
+def first_known(table: Any) -> datetime | None:
+    """Where the first run started, or the first tally begins: runs that are gone may have left some."""
+    tallied = table.objects.aggregate(first=Min("begins_at"))["first"]
+    return min(filter(None, [first_start(), tallied]), default=None)
 
 
 def sum_up(rows: Iterable[tuple[Any, ...]]) -> Sums:
@@ -53,7 +66,17 @@ def insert(table: Any, span: Span, names: Sequence[str], sums: Sums, *, sign: in
 
 def same(one: Sums, other: Sums) -> bool:
     """Whether both say the same, but for the last digits of sums that were added in another order."""
-    return one.keys() == other.keys() and all(
-        sums[:2] == other[key][:2] and math.isclose(sums[2], other[key][2], abs_tol=1e-3)
-        for key, sums in one.items()
-    )
+    return not differing(one, other)
+
+
+def differing(one: Sums, other: Sums) -> set[tuple[Any, ...]]:
+    """The keys of which both do not say the same."""
+    return {
+        key
+        for key in one.keys() | other.keys()
+        if key not in one or key not in other or not _agree(one[key], other[key])
+    }
+
+
+def _agree(one: tuple[int, int, float], other: tuple[int, int, float]) -> bool:
+    return one[:2] == other[:2] and math.isclose(one[2], other[2], abs_tol=1e-3)

@@ -30,7 +30,7 @@ from jobs.choices import IN_FLIGHT, Span
 from jobs.engine import job_tally
 from jobs.engine.lease import Term, prove
 from jobs.engine.spans import floor
-from jobs.engine.sums import NUMBERS, TRAITS, Sums, counted, insert, same, sum_up
+from jobs.engine.sums import NUMBERS, TRAITS, Sums, counted, first_known, first_start, insert, same, sum_up
 from jobs.models import JobExecution, RunTally, TallyMark
 from jobs.models.tally import MARK_ID
 
@@ -62,7 +62,7 @@ def _count_next(*, now: datetime, term: Term) -> int:
     with transaction.atomic():
         prove(term)
         TallyMark.objects.get_or_create(pk=MARK_ID)
-        begin = _locked_mark() or _first_start()
+        begin = _locked_mark() or first_start()
         if begin is None:
             return 0
         begin = floor(begin, Span.HOUR)
@@ -77,11 +77,6 @@ def _count_next(*, now: datetime, term: Term) -> int:
 def _locked_mark() -> datetime | None:
     mark: datetime | None = locked(TallyMark.objects.all()).values_list("counted_until", flat=True).first()
     return mark
-
-
-def _first_start() -> datetime | None:
-    first: datetime | None = JobExecution.objects.aggregate(first=Min("started_at"))["first"]
-    return first
 
 
 def _closed_until(now: datetime) -> datetime:
@@ -162,7 +157,7 @@ def recount(*, now: datetime, term: Term) -> int:
 
 def _recount_days(*, term: Term) -> int:
     mark = TallyMark.objects.values_list("counted_until", flat=True).first()
-    first = min(filter(None, [_first_start(), _first_tally()]), default=None)
+    first = first_known(RunTally)
     if mark is None or first is None:
         return 0
     wrong, day = 0, floor(first, Span.DAY)
@@ -171,11 +166,6 @@ def _recount_days(*, term: Term) -> int:
         day += _DAY
         let_others_write()
     return wrong
-
-
-def _first_tally() -> datetime | None:
-    first: datetime | None = RunTally.objects.aggregate(first=Min("begins_at"))["first"]
-    return first
 
 
 @retry_conflicts

@@ -230,9 +230,7 @@ def test_a_database_that_is_away_is_not_asked_run_by_run(following, github, monk
     assert asked == [1]
 
 
-def test_a_run_that_cannot_be_judged_stops_no_other(following, github, monkeypatch):  # noqa: F811
-    bad, good = dispatched(started(github, Plan())), dispatched(started(github, Plan()))
-    elsewhere = dispatched(started(github, Plan(), repo="other"), repo="other")
+def let_judging_fail(bad: JobExecution, monkeypatch: pytest.MonkeyPatch) -> None:
     real = look.judge.step
 
     def step(run: Any, *args: Any, **rest: Any) -> Any:
@@ -241,6 +239,12 @@ def test_a_run_that_cannot_be_judged_stops_no_other(following, github, monkeypat
         return real(run, *args, **rest)
 
     monkeypatch.setattr(look.judge, "step", step)
+
+
+def test_a_run_that_cannot_be_judged_stops_no_other(following, github, monkeypatch):  # noqa: F811
+    bad, good = dispatched(started(github, Plan())), dispatched(started(github, Plan()))
+    elsewhere = dispatched(started(github, Plan(), repo="other"), repo="other")
+    let_judging_fail(bad, monkeypatch)
     following.turn(seconds=5)
 
     assert [ended(row).status for row in (bad, good, elsewhere)] == ["running", "success", "success"]
@@ -270,14 +274,7 @@ def test_an_end_that_was_told_and_cannot_be_judged_stops_no_other(following, git
     bad = dispatched(started(github, Plan(), repo="bad"), repo="bad")
     GitHubRun.objects.filter(pk=bad.pk).update(run_status="completed", conclusion="failure")
     good = dispatched(started(github, Plan()))
-    real = look.judge.step
-
-    def step(run: Any, *args: Any, **rest: Any) -> Any:
-        if run.execution_id == bad.pk:
-            raise ValueError("not so")
-        return real(run, *args, **rest)
-
-    monkeypatch.setattr(look.judge, "step", step)
+    let_judging_fail(bad, monkeypatch)
     following.turn(seconds=5)
 
     assert [ended(row).status for row in (bad, good)] == ["running", "success"]
