@@ -122,7 +122,7 @@ def _key(notice: Notice) -> str:
 
 
 def _row(notice: Notice, count: int, now: datetime) -> Notification:
-    return Notification(
+    return Notification.fresh(
         user_id=notice.user_id,
         type=notice.type,
         title=notice.title[:TITLE_MAX],

@@ -8,10 +8,11 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any, ParamSpec, TypeVar
 
 from django.core.exceptions import EmptyResultSet
-from django.db import DatabaseError, InterfaceError, OperationalError, connection, models
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.db.models.expressions import Func
@@ -190,7 +191,7 @@ def update_each(
     changed; a row whose `where` no longer holds is left as it is.
     """
     fields: list[Any] = [model._meta.get_field(name) for name in (*columns, *where)]
-    prepared = _prepare(fields, rows)
+    prepared = _prepare(fields, zip(*rows, strict=True))
     if not prepared:
         return 0
     table, quote = connection.ops.quote_name(model._meta.db_table), connection.ops.quote_name
@@ -254,42 +255,53 @@ def insert_each(rows: Sequence[models.Model]) -> None:
     if not rows:
         return
     fields: list[Any] = list(type(rows[0])._meta.concrete_fields)
-    _insert(type(rows[0]), fields, ([field.pre_save(row, add=True) for field in fields] for row in rows))
+    _insert(type(rows[0]), fields, (_column_of(rows, field) for field in fields))
+
+
+def _column_of(rows: Sequence[models.Model], field: Any) -> Iterator[Any]:
+    if _fills_itself_in(field):
+        return (field.pre_save(row, add=True) for row in rows)
+    return map(attrgetter(field.attname), rows)
+
+
+def _fills_itself_in(field: Any) -> bool:
+    if isinstance(field, models.DateField):
+        return field.auto_now or field.auto_now_add
+    return type(field).pre_save is not models.Field.pre_save
 
 
 def insert_values(model: type[models.Model], columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """As `insert_each`, of plain values: nothing fills itself in, times of creation neither."""
-    _insert(model, [model._meta.get_field(name) for name in columns], rows)
+    _insert(model, [model._meta.get_field(name) for name in columns], zip(*rows, strict=True))
 
 
-def _insert(model: type[models.Model], fields: Sequence[Any], rows: Iterable[Sequence[Any]]) -> None:
+def _insert(model: type[models.Model], fields: Sequence[Any], columns: Iterable[Iterable[Any]]) -> None:
     quote = connection.ops.quote_name
-    columns = ", ".join(quote(field.column) for field in fields)
+    names = ", ".join(quote(field.column) for field in fields)
     places = ", ".join(["%s"] * len(fields))
-    sql = f"INSERT INTO {quote(model._meta.db_table)} ({columns}) VALUES ({places})"  # noqa: S608
-    prepared = _prepare(fields, rows)
+    sql = f"INSERT INTO {quote(model._meta.db_table)} ({names}) VALUES ({places})"  # noqa: S608
+    prepared = _prepare(fields, columns)
     if prepared:
         with connection.cursor() as cursor:
             cursor.executemany(sql, prepared)
 
 
-def _prepare(fields: Sequence[Any], rows: Iterable[Sequence[Any]]) -> list[tuple[Any, ...]]:
-    """The rows as the database takes them."""
-    columns = zip(*rows, strict=True)
-    return list(
-        zip(
-            *(_prepare_column(field, column) for field, column in zip(fields, columns, strict=False)),
-            strict=True,
-        )
-    )
+def _prepare(fields: Sequence[Any], columns: Iterable[Iterable[Any]]) -> list[tuple[Any, ...]]:
+    """The rows as the database takes them, given column by column."""
+    # Django's `connection` looks for the thread's own at each use.
+    own = connections[connection.alias]
+    # Not strict: where there are no rows, there are no columns either.
+    pairs = zip(fields, columns, strict=False)
+    return list(zip(*(_prepare_column(field, column, own) for field, column in pairs), strict=True))
 
 
-def _prepare_column(field: Any, values: Iterable[Any]) -> Iterator[Any]:
+def _prepare_column(field: Any, values: Iterable[Any], own: BaseDatabaseWrapper) -> Iterator[Any]:
     """Most columns of a batch hold one and the same value: it is converted once."""
+    field = field.target_field if field.is_relation else field
     known: Any = _NOTHING
     for value in values:
         if value is not known:
-            known, stored = value, field.get_db_prep_save(value, connection)
+            known, stored = value, field.get_db_prep_save(value, own)
         yield stored
 
 

@@ -27,9 +27,9 @@ TOO_LATE_TEXT = "Not sent: this run could not leave in time, and now it is too l
 
 
 def new_row(job: Job, slot: datetime, *, now: datetime) -> JobExecution:
-    """The slot as a queued run."""
-    return JobExecution(
-        job=job,
+    """The slot as a queued run, without its job."""
+    return JobExecution.fresh(
+        job_id=job.pk,
         status=Status.QUEUED,
         trigger_type=TriggerType.SCHEDULED,
         execution_type=job.execution_type,
@@ -43,6 +43,7 @@ def new_row(job: Job, slot: datetime, *, now: datetime) -> JobExecution:
 def missed_row(job: Job, gap: Gap, *, reason: Reason, text: str, now: datetime) -> JobExecution:
     """One row for all slots of the gap, which may be a single one."""
     row = new_row(job, gap.first, now=now)
+    row.job = job
     row.status = Status.MISSED
     row.reason = reason
     row.error_message = text

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from cronsched.core.models import KeyField, uuid7
+from cronsched.core.models import KeyField, LeanModel, uuid7
 from jobs.choices import ExecutionType, Status, TriggerType
 from jobs.querysets import ExecutionQuerySet
 
@@ -20,7 +20,7 @@ TARGET_MAX = 800
 COUNTED = ("status", "trigger_type", "execution_type", "duration_seconds")
 
 
-class JobExecution(models.Model):
+class JobExecution(LeanModel):
     """UNIQUE(job, scheduled_for) is the promise that a slot fires at most once: no insert, no fire."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from cronsched.core.models import KeyField, KeyTextField
+from cronsched.core.models import KeyField, KeyTextField, LeanModel
 from cronsched.core.text import clean_name, name_key
 from jobs.choices import CatchUp, ExecutionType, PausedReason, Status
 from jobs.querysets import JobQuerySet
@@ -33,7 +33,7 @@ NOT_TOLD: Final = frozenset(
 )  # fmt: skip
 
 
-class Job(models.Model):
+class Job(LeanModel):
     """`next_run_at` is the schedule: UTC, null when nothing is to fire. There is no second copy."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from cronsched.core.models import KeyField, uuid7
+from cronsched.core.models import KeyField, LeanModel, uuid7
 
 if TYPE_CHECKING:
     from django.db.models.manager import Manager
@@ -38,7 +38,7 @@ class NotificationQuerySet(models.QuerySet[Any]):
         return self.filter(is_read__in=(True,))
 
 
-class Notification(models.Model):
+class Notification(LeanModel):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="notifications", db_index=False
