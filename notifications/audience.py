@@ -14,7 +14,7 @@ from accounts.models import User
 from accounts.roles import Role
 from cronsched.core.text import name_key
 from jobs.models import Job, JobExecution
-from jobs.models.job import NOT_TOLD
+from jobs.models.job import TOLD
 from notifications.models import EmailOptOut, NotificationPreferences, SlackSettings
 from taxonomy.models import PicTeam
 
@@ -124,7 +124,7 @@ class Audience:
 
 def load_jobs(runs: Sequence[JobExecution]) -> None:
     """Give runs all of their jobs that may be told: PLAN reads only what planning needs."""
-    partial = {run.job_id for run in runs if run.job.get_deferred_fields() - NOT_TOLD}
+    partial = {run.job_id for run in runs if not run.job.__dict__.keys() >= TOLD}
     if not partial:
         return
     whole = Job.objects.in_bulk(partial)

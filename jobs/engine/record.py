@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -34,7 +35,7 @@ from jobs.engine.metrics import note_released, note_retried
 from jobs.engine.tally import reopen
 from jobs.engine.tell import tell_finished
 from jobs.models import Job, JobExecution, RunAttempt
-from jobs.models.job import NOT_TOLD
+from jobs.models.job import TARGET_FIELDS, TOLD
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,15 @@ _STATUS = {Outcome.SUCCESS: Status.SUCCESS, Outcome.FAILED: Status.FAILED}
 _COLUMNS = (
     "status", "reason", "started_at", "completed_at", "duration_seconds", "response_status",
     "error_message", "output", "attempt", "overrides", "deadline_at",
+)  # fmt: skip
+# What judging, noting and telling need. Each column that is left out is not converted, row by row.
+_RUN_FIELDS: Final = (
+    "job_id", "claim_token", "status", "reason", "execution_type", "target", "scheduled_for", "started_at",
+    "attempt", "missed_count",
+)  # fmt: skip
+_JOB_FIELDS: Final = (
+    *TOLD, *TARGET_FIELDS, "max_retries", "follow_run", "follow_timeout_minutes", "github_correlation_input",
+    "last_execution_at", "last_status",
 )  # fmt: skip
 _RETRY_COLUMNS: Final = (
     "status", "reason", "response_status", "error_message", "output", "attempt", "available_at",
@@ -71,9 +81,10 @@ def record(results: Sequence[DeliveryResult], *, now: datetime) -> Recorded:
     """Write a batch of results in one transaction; statements do not grow with the batch."""
     with transaction.atomic():
         mine = _still_mine(results)
-        unsent = [result for result in mine if result.outcome is Outcome.NOT_SENT]
-        ended = [result for result in mine if result.outcome is not Outcome.NOT_SENT]
+        unsent = [result for _, result in mine if result.outcome is Outcome.NOT_SENT]
         _release(unsent)
+        ended = [(run, result) for run, result in mine if result.outcome is not Outcome.NOT_SENT]
+        _give_jobs([run for run, _ in ended])
         again, taken, last = _split(ended)
         dispatched = [run.pk for run, _ in again if run.execution_type == ExecutionType.GITHUB_ACTIONS]
         begin.let_go([*dispatched, *(result.execution_id for result in unsent)])
@@ -93,16 +104,33 @@ def record(results: Sequence[DeliveryResult], *, now: datetime) -> Recorded:
     )
 
 
-def _still_mine(results: Sequence[DeliveryResult]) -> list[DeliveryResult]:
-    """The results whose claim still holds; their rows are locked until the transaction ends."""
+_Ended = list[tuple[JobExecution, DeliveryResult]]
+
+
+def _still_mine(results: Sequence[DeliveryResult]) -> _Ended:
+    """The results whose claim still holds, with their rows, which are locked until the transaction ends."""
     by_id = {result.execution_id: result for result in results}
-    rows = locked(JobExecution.objects.filter(pk__in=list(by_id)).order_by("pk"))
+    rows = locked(JobExecution.objects.only(*_RUN_FIELDS).filter(pk__in=list(by_id)).order_by("pk"))
     mine = []
-    for pk, token, status, reason in rows.values_list("pk", "claim_token", "status", "reason"):
-        result = by_id[pk]
-        if token == result.claim_token and _accepts(status, reason, result):
-            mine.append(_as_ended(result) if status == Status.FAILED else result)
+    for run in rows:
+        result = by_id[run.pk]
+        if run.claim_token == result.claim_token and _accepts(run.status, run.reason, result):
+            mine.append((run, _as_ended(result) if run.status == Status.FAILED else result))
     return mine
+
+
+def _give_jobs(runs: Sequence[JobExecution]) -> None:
+    """Each run its job as it is now, locked as well: another recorder may be counting its failures."""
+    if not runs:
+        return
+    jobs = Job.objects.only(*_JOB_FIELDS).filter(pk__in={run.job_id for run in runs}).order_by("pk")
+    by_id = {job.pk: job for job in locked(jobs, keeps_key=True)}
+    given: set[UUID] = set()
+    for run in runs:
+        job = by_id[run.job_id]
+        # Of several runs of a job each is told of with the job as it was after that run.
+        run.job = copy(job) if job.pk in given else job
+        given.add(job.pk)
 
 
 def _accepts(status: str, reason: str, result: DeliveryResult) -> bool:
@@ -135,30 +163,18 @@ def _release(results: Sequence[DeliveryResult]) -> None:
         )
 
 
-_Ended = list[tuple[JobExecution, DeliveryResult]]
-
-
-def _split(results: Sequence[DeliveryResult]) -> tuple[_Ended, _Ended, _Ended]:
-    """Those with another attempt before them, those that GitHub goes on with, and those that have ended.
-
-    Each with its row and its job.
-    """
-    if not results:
-        return [], [], []
-    by_id = {result.execution_id: result for result in results}
-    unread = ("overrides", "output", *(f"job__{name}" for name in NOT_TOLD))
-    rows = JobExecution.objects.filter(pk__in=list(by_id)).select_related("job").defer(*unread)
+def _split(ended: _Ended) -> tuple[_Ended, _Ended, _Ended]:
+    """Those with another attempt before them, those that GitHub goes on with, and those that have ended."""
     again: _Ended = []
     taken: _Ended = []
     last: _Ended = []
-    for row in rows:
-        result = by_id[row.pk]
+    for run, result in ended:
         # A run that was given up as failed has been told of: it stays ended, whatever comes late.
-        is_repeated = row.status == Status.RUNNING and retries.may_repeat(
-            result, max_retries=row.job.max_retries, kind=row.execution_type
+        is_repeated = run.status == Status.RUNNING and retries.may_repeat(
+            result, max_retries=run.job.max_retries, kind=run.execution_type
         )
-        kind = again if is_repeated else taken if begin.is_followed(row, result) else last
-        kind.append((row, result))
+        kind = again if is_repeated else taken if begin.is_followed(run, result) else last
+        kind.append((run, result))
     return again, taken, last
 
 
@@ -258,22 +274,15 @@ def _note_on_jobs(runs: Sequence[JobExecution]) -> None:
 
     A failure counts when it is recorded, however long the run took: a later run may have ended before.
     """
-    known = _lock_jobs({run.job_id for run in runs})
+    noted: dict[UUID, Job] = {}
     for run in sorted(runs, key=lambda run: run.completed_at or run.started_at):
-        # Of a job that was deleted since, nothing is kept.
-        noted = known.get(run.job_id, run.job)
-        noted.consecutive_failures = 0 if run.status == Status.SUCCESS else noted.consecutive_failures + 1
-        run.job.consecutive_failures = noted.consecutive_failures
-        if noted.last_execution_at is None or run.started_at >= noted.last_execution_at:
-            noted.last_execution_at, noted.last_status = run.started_at, run.status
-    columns = ("last_execution_at", "last_status", "consecutive_failures")
-    rows = [(*(getattr(job, name) for name in columns), job.pk) for job in known.values()]
-    update_each(Job, columns, ("id",), rows)
-
-
-def _lock_jobs(ids: set[UUID]) -> dict[UUID, Job]:
-    """These jobs as they are now: another recorder may have counted since their runs were read."""
-    if not ids:
-        return {}
-    jobs = Job.objects.only("last_execution_at", "last_status", "consecutive_failures")
-    return {job.pk: job for job in locked(jobs.filter(pk__in=ids).order_by("pk"), keeps_key=True)}
+        job, before = run.job, noted.get(run.job_id, run.job)
+        job.consecutive_failures = 0 if run.status == Status.SUCCESS else before.consecutive_failures + 1
+        job.last_execution_at, job.last_status = before.last_execution_at, before.last_status
+        if job.last_execution_at is None or run.started_at >= job.last_execution_at:
+            job.last_execution_at, job.last_status = run.started_at, run.status
+        noted[run.job_id] = job
+    rows = [
+        (job.last_execution_at, job.last_status, job.consecutive_failures, pk) for pk, job in noted.items()
+    ]
+    update_each(Job, ("last_execution_at", "last_status", "consecutive_failures"), ("id",), rows)

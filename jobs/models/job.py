@@ -21,14 +21,12 @@ if TYPE_CHECKING:
 # Six hours: what one job of a workflow may take on GitHub.
 FOLLOW_MINUTES: Final = 360
 TARGET_FIELDS: Final = ("target_url", "github_owner", "github_repo", "github_workflow_name")
-
-
-# What nobody is told of a run that ended: not read for each of them.
-NOT_TOLD: Final = frozenset(
+# The columns of which something is told when a run ends: the others are not read for each of them.
+TOLD: Final = frozenset(
     {
-        "metadata", "search_text", "planned_schedule", "schedule_version", "managed_by",
-        "created_at", "updated_at",
-        "signing_secret", "previous_signing_secret", "signing_secret_changed_at",
+        "id", "name", "timezone", "end_date", "paused_note", "pic_team_id", "created_by_id",
+        "enable_email_notifications", "notification_emails", "notify_on_success", "alert_after",
+        "consecutive_failures",
     }
 )  # fmt: skip
 

@@ -86,13 +86,14 @@ def test_a_failure_keeps_reason_status_and_words(result_of):
 
 def test_failures_that_another_recorder_counted_meanwhile_are_counted(result_of, monkeypatch):
     row = running()
-    finish = record_module._finish
+    give_jobs = record_module._give_jobs
 
-    def finish_and_meet_another(ended):
+    def meet_another(runs):
         Job.objects.update(consecutive_failures=4)
-        return finish(ended)
+        give_jobs(runs)
 
-    monkeypatch.setattr(record_module, "_finish", finish_and_meet_another)
+    # From here on the job is locked.
+    monkeypatch.setattr(record_module, "_give_jobs", meet_another)
 
     record([result_of(row, now=NOON, outcome=Outcome.FAILED, reason=Reason.TIMEOUT)], now=NOON)
 
@@ -108,6 +109,34 @@ def test_a_failure_that_comes_after_a_later_runs_is_counted_too(result_of):
 
     job.refresh_from_db()
     assert (job.consecutive_failures, job.last_execution_at, job.last_status) == (2, NOON, "failed")
+
+
+def test_each_run_of_a_batch_is_told_with_its_own_count_of_failures(result_of, listener):
+    job = JobFactory(consecutive_failures=1)
+    ends = [("failed", 3), ("success", 4), ("failed", 5), ("failed", 6)]
+    results = [
+        result_of(
+            running(job=job),
+            now=NOON + timedelta(seconds=second),
+            outcome=Outcome(outcome),
+            reason=Reason.TIMEOUT if outcome == "failed" else Reason.NONE,
+        )
+        for outcome, second in ends
+    ]
+
+    told = []
+
+    listener(lambda sender, runs, **kwargs: told.extend(sorted(runs, key=lambda run: run.completed_at)))
+    record(results, now=NOON + timedelta(minutes=1))
+
+    assert [(run.status, run.job.consecutive_failures) for run in told] == [
+        ("failed", 2),
+        ("success", 0),
+        ("failed", 1),
+        ("failed", 2),
+    ]
+    job.refresh_from_db()
+    assert (job.consecutive_failures, job.last_status) == (2, "failed")
 
 
 @pytest.mark.django_db(transaction=True)

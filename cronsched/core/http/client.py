@@ -25,7 +25,7 @@ from yarl import URL
 from cronsched.core.http.body import MAX_BODY_BYTES
 from cronsched.core.http.connection import Answer
 from cronsched.core.http.faults import Fault, explain
-from cronsched.core.http.guard import AddressPolicy, UrlRefusal, judge_url, parse_url
+from cronsched.core.http.guard import AddressPolicy, UrlRefusal, judge_parsed, parse_url
 from cronsched.core.http.pool import Pool
 from cronsched.core.http.resolver import Lookup, LookupPool, PolicyResolver
 from cronsched.core.text import strip_unstorable
@@ -217,7 +217,7 @@ def _target(
     except ValueError:
         return _NO_URL, UrlRefusal(sentence="The URL is not valid.")
     if not is_trusted:
-        return url, judge_url(text, policy, allow_http=allow_http)
+        return url, judge_parsed(text, url, policy, allow_http=allow_http)
     if url.scheme in ("http", "https") and url.raw_host and "@" not in url.raw_authority:
         return url, None
     return url, UrlRefusal(sentence="The configured URL is not a plain http(s) URL.")

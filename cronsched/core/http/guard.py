@@ -174,8 +174,13 @@ def judge_url(url: str, policy: AddressPolicy, *, allow_http: bool = False) -> U
     """`check_url` for programs."""
     try:
         parsed = parse_url(url)
-    except (ValueError, UnicodeError):
+    except ValueError:
         return UrlRefusal(sentence="The URL is not valid.")
+    return judge_parsed(url, parsed, policy, allow_http=allow_http)
+
+
+def judge_parsed(url: str, parsed: URL, policy: AddressPolicy, *, allow_http: bool) -> UrlRefusal | None:
+    """`judge_url` of a text and what `parse_url` made of it."""
     if sentence := _check_shape(url, parsed, allow_http):
         return UrlRefusal(sentence=sentence)
     return _judge_host(parsed.raw_host or "", policy)
