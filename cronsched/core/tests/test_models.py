@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.db.models import Model
 
@@ -18,7 +20,7 @@ def state_of(row: Model) -> dict[str, object]:
     return {**values, "adding": row._state.adding, "db": row._state.db}
 
 
-def by_django(row: Model) -> Model:
+def by_django(row: Model) -> Any:
     """The row as `Model.from_db` makes it."""
     fields = type(row)._meta.concrete_fields
     values = [row.__dict__[field.attname] for field in fields]
