@@ -6,8 +6,8 @@
 
 The database of that name is made anew for each run. Webhooks answer at once (`--delay`), each on a host
 of its own; the receiver is another process. Seconds count from the due instant; "recorded" is when a
-reader from outside sees the last result. CPU and memory are those of the sending process. The ratios are
-those of the time until all is recorded, and of the CPU, to the yardstick's in the same run
+reader from outside sees the last result. CPU and memory are those of the sending processes together. The
+ratios are those of the time until all is recorded, and of the CPU, to the yardstick's in the same run
 (bench/schemes.py). With `--repeat` the schemes take turns, and each figure is the median of its own.
 
 On a machine that others use, the CPU says more than the time; `--grace` (SCHEDULER_MISFIRE_GRACE_SECONDS)
@@ -189,7 +189,7 @@ def _watch(
         last_s=arrived.last - start,
         recorded_s=recorded,
         cpu_s=cpu_s(sender.pid) - cpu,
-        peak_mb=_peak_mb(sender.pid),
+        peak_mb=peak_mb(sender.pid),
         lost=count - len(arrived.paths),
         doubled=sum(times - 1 for times in arrived.paths.values()),
     )
@@ -210,13 +210,24 @@ def _wait_recorded(count: int, start: float, patience_s: float) -> float | None:
 
 
 def cpu_s(pid: int) -> float:
+    """CPU seconds of the process and its children, those that have ended among them."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    return sum(map(int, fields[11:15])) / TICKS + sum(map(cpu_s, _children(pid)))
 
 
-def _peak_mb(pid: int) -> float:
+def peak_mb(pid: int) -> float:
+    """The most that the process and each of its children took; what they share counts for each."""
     status = Path(f"/proc/{pid}/status").read_text()
-    return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+    own = next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+    return own + sum(map(peak_mb, _children(pid)))
+
+
+def _children(pid: int) -> list[int]:
+    return [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
 
 
 if __name__ == "__main__":

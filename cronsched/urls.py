@@ -15,6 +15,8 @@ from notifications.views import unsubscribe_page
 # Asked for its name later than here: the names of a deployment stand in a file that is made after the code.
 _FAVICON = lazy(static, str)("cronsched/favicon.svg")
 
+admin.autodiscover()
+
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
     # What browsers ask for where no page says otherwise: an answer of the API opened in one.

@@ -5,7 +5,6 @@ Everything below takes `now` as an argument, so that a test is a table and never
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -33,14 +32,3 @@ def last_at(now: datetime, hour: int, minute: int = 0, *, weekday: int | None = 
     back = 0 if weekday is None else (local.weekday() - weekday) % 7
     latest = (local - timedelta(days=back)).replace(hour=hour, minute=minute, second=0, microsecond=0)
     return latest if latest <= local else latest - timedelta(days=1 if weekday is None else 7)
-
-
-def uptime() -> float:
-    """Seconds on a clock that no one sets and that runs on while the machine sleeps.
-
-    CLOCK_BOOTTIME where there is one (Linux): a leader that was suspended must see that time went
-    by, which CLOCK_MONOTONIC does not tell there. Elsewhere the monotonic clock.
-    """
-    if hasattr(time, "CLOCK_BOOTTIME"):
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
-    return time.monotonic()

@@ -28,8 +28,8 @@ from dataclasses import dataclass
 from django.db import Error, close_old_connections, connection, models, transaction
 from django.db.models import F, Q
 
-from cronsched.core.clock import uptime
 from cronsched.core.db import DatabaseNow, locked
+from cronsched.core.uptime import uptime
 from jobs.engine.ticker import Lag
 from jobs.models.lease import LEASE_ID, SchedulerLease, SchedulerStandby
 
@@ -147,7 +147,8 @@ def _held(term: Term) -> models.QuerySet[SchedulerLease]:
 class LeaseKeeper:
     """Takes and renews the lease in a thread and on a connection of its own.
 
-    `on_lost()` is called in that thread, so it must be quick.
+    `on_lost()`, and `on_trust(until)` with each change of how long it may be trusted (by `clock`), are
+    called in that thread, so they must be quick.
     """
 
     def __init__(
@@ -156,6 +157,7 @@ class LeaseKeeper:
         holder: str,
         ttl_s: float,
         on_lost: Callable[[], None],
+        on_trust: Callable[[float], None] = lambda until: None,
         clock: Callable[[], float] = uptime,
         lag: Callable[[], Lag | None] = lambda: None,
     ) -> None:
@@ -165,6 +167,7 @@ class LeaseKeeper:
         self._noted_at: float | None = None
         self._ttl_s = ttl_s
         self._on_lost = on_lost
+        self._on_trust = on_trust
         self._clock = clock
         self._term: Term | None = None
         self._trusted_until = self._renewed_at = 0.0
@@ -255,11 +258,13 @@ class LeaseKeeper:
             return
         logger.warning("lease lost holder=%s term=%d", self._term.holder, self._term.number)
         self._term = None
+        self._on_trust(0.0)
         self._on_lost()
 
     def _trust_from(self, started: float) -> None:
         self._renewed_at = started
         self._trusted_until = started + self._ttl_s * (1 - MARGIN_SHARE)
+        self._on_trust(self._trusted_until)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -276,6 +281,7 @@ class LeaseKeeper:
 
     def _give_up(self) -> None:
         term, self._term = self._term, None
+        self._on_trust(0.0)
         try:
             if term is not None:
                 release(term)

@@ -2,7 +2,8 @@
 
     lease     takes and renews the lead                      (LeaseKeeper)
     ticker    each second: plan what is due, claim, submit   (Ticker -> Engine.tick)
-    sender    an event loop: thousands of calls in flight    (Sender, no database)
+    sender    a process of its own: an event loop with       (SenderProcess, no
+              thousands of calls in flight                    database)
     recorder  gathers results and writes them in batches     (Recorder)
     follower  looks how GitHub's runs end                    (Follower)
 
@@ -25,6 +26,7 @@ from datetime import datetime
 from django.db import Error, close_old_connections
 
 from cronsched.core import clock
+from cronsched.core.uptime import uptime
 from jobs.engine import metrics
 from jobs.engine.backoff import Backoff
 from jobs.engine.claim import SEND_WITHIN_S, Claim, claim
@@ -34,7 +36,8 @@ from jobs.engine.lease import LeaseKeeper, LeaseLost, Term
 from jobs.engine.plan import plan_due
 from jobs.engine.recorder import Recorder
 from jobs.engine.rescue import miss_stale_queue
-from jobs.engine.send import Sender, SenderConfig
+from jobs.engine.send import SenderConfig, Sending
+from jobs.engine.send_process import SenderProcess
 from jobs.engine.tally import reopen
 from jobs.engine.ticker import Ticker
 from jobs.models import JobExecution
@@ -59,7 +62,7 @@ def make_holder() -> str:
     return f"{socket.gethostname()[:200]}:{os.getpid()}:{secrets.token_hex(3)}"
 
 
-def hand_over(claimed: Claim, *, sender: Sender, recorder: Recorder) -> None:
+def hand_over(claimed: Claim, *, sender: Sending, recorder: Recorder) -> None:
     """Send what was claimed, and record what failed before it could be sent."""
     for result in claimed.refused:
         recorder.put(result)
@@ -73,7 +76,7 @@ class Engine:
 
     `resync(now=…)` sets every next run right; it is called when the clock was set.
     `offer(now=…, term=…)`, where it is given, tells other processes what is to be sent, in place of this
-    one's own sender; it says whether there is more.
+    one's own sender; it says whether there is more. `make_sender(config, on_result=…)` makes that sender.
     `on_lead` (in the ticker's thread) and `on_lead_lost` (in the lease's, so it must be quick) frame
     what else only a leader does: the chores.
     """
@@ -86,8 +89,9 @@ class Engine:
         lease_s: float,
         resync: Callable[..., object],
         now: Callable[[], datetime] = clock.now,
-        steady: Callable[[], float] = clock.uptime,
+        steady: Callable[[], float] = uptime,
         offer: Callable[..., bool] | None = None,
+        make_sender: Callable[..., Sending] = SenderProcess,
         on_lead: Callable[[], None] = lambda: None,
         on_lead_lost: Callable[[], None] = lambda: None,
     ) -> None:
@@ -104,16 +108,14 @@ class Engine:
         self._wants_reopen = False
         self.ticker = Ticker(tick=self.tick, on_jump=lambda jump: self._wants_resync.set())
         self.keeper = LeaseKeeper(
-            holder=make_holder(), ttl_s=lease_s, on_lost=on_lead_lost, lag=self.ticker.lag
+            holder=make_holder(),
+            ttl_s=lease_s,
+            on_lost=on_lead_lost,
+            on_trust=lambda until: self.sender.trust(until),
+            lag=self.ticker.lag,
         )
         self.recorder = Recorder(clock=now, on_recorded=self._freed.set)
-        self.sender = Sender(
-            sender_config,
-            on_result=self.recorder.put,
-            is_trusted=self.keeper.is_trusted,
-            clock=now,
-            steady=steady,
-        )
+        self.sender = make_sender(sender_config, on_result=self.recorder.put)
         self.follower = Follower(
             config, sender_config, term=self.keeper.trusted_term, clock=now, steady=steady
         )

@@ -7,8 +7,8 @@ What happens when things go wrong:
 
 - Every submitted delivery yields exactly one result, whatever raises: an unexpected exception is
   logged once and becomes FAILED/INTERNAL.
-- The lease (`is_trusted`) is asked when the connection stands, immediately before the first byte.
-  A leader that lost it meanwhile sends nothing: NOT_SENT, and the row goes back to the queue.
+- How long the lease may be trusted (`trust`) is asked when the connection stands, immediately before
+  the first byte. A leader that lost it meanwhile sends nothing: NOT_SENT, and the row is queued again.
 - `stop` hands back at once what has not begun, waits for what is in flight, then cancels. Cancelled
   before the first byte: NOT_SENT. After it: FAILED/INTERRUPTED, since the receiver may have acted.
 - Were the loop to hang, `stop` returns after its bound, and RESCUE finds the rows by their deadline.
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 import traceback
@@ -26,10 +27,11 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 
 from cronsched import __version__
 from cronsched.core.http.client import AddressPolicy, HttpClient
+from cronsched.core.uptime import uptime
 from jobs.engine.messages import Delivery, DeliveryResult, Outcome, Reason
 from jobs.engine.transports import Line, Verdict, deliver
 from jobs.engine.transports.base import redact
@@ -60,7 +62,7 @@ _BEGUN_AT_ONCE: Final = 50
 # Deliveries that may wait to be begun: beyond it nothing is claimed, for what is queued is safe.
 _BACKLOG: Final = 500
 # What a cancelled delivery may take to close its connection.
-_CANCEL_S: Final = 5.0
+CANCEL_S: Final = 5.0
 
 _NOT_SENT: Final = Verdict(outcome=Outcome.NOT_SENT)
 _INTERRUPTED: Final = Verdict(
@@ -168,12 +170,35 @@ class _Attempt:
         )
 
 
+class Sending(Protocol):
+    """What takes deliveries: a Sender here, or the one of a process of its own (SenderProcess)."""
+
+    @property
+    def in_flight(self) -> int: ...
+
+    @property
+    def free(self) -> int: ...
+
+    def start(self) -> None: ...
+
+    def submit(self, deliveries: Sequence[Delivery]) -> None: ...
+
+    def trust(self, until_s: float) -> None: ...
+
+    def stop(self, drain_s: float) -> None: ...
+
+    def hurry(self) -> None: ...
+
+    def is_alive(self) -> bool: ...
+
+
 class Sender:
     """Sends deliveries from a thread of its own. Thread-safe; started and stopped once.
 
     `on_result` is called once per delivery, from the sender's thread, and must be cheap (a queue's
-    `put`); after `stop` it is called from the thread that submits. `clock` gives aware UTC times,
-    `steady` the seconds that `Delivery.send_by` is compared with.
+    `put`); after `stop` it is called from the thread that submits. `on_begun` is told, in the sender's
+    thread, how many more were begun. `clock` gives aware UTC times, `steady` the seconds that
+    `Delivery.send_by` and `trust` are of.
     """
 
     def __init__(
@@ -181,13 +206,14 @@ class Sender:
         config: SenderConfig,
         *,
         on_result: OnResult,
-        is_trusted: Callable[[], bool] = lambda: True,
+        on_begun: Callable[[int], None] = lambda count: None,
         clock: Clock = utc_now,
-        steady: Callable[[], float] = time.monotonic,
+        steady: Callable[[], float] = uptime,
     ) -> None:
         self._config = config
         self._on_result = on_result
-        self._is_trusted = is_trusted
+        self._on_begun = on_begun
+        self._trusted_until = math.inf
         self._steady = steady
         self._clock = clock
         self._lock = threading.Lock()
@@ -205,11 +231,19 @@ class Sender:
         return self._in_flight
 
     @property
+    def max_in_flight(self) -> int:
+        """What may be in flight at once: after `start`, no more than open files allow."""
+        return self._config.max_in_flight
+
+    @property
     def free(self) -> int:
         """How many more to claim; none while enough wait here to be begun."""
-        if self._in_flight - len(self._running) >= _BACKLOG:
-            return 0
-        return max(0, self._config.max_in_flight - self._in_flight)
+        in_flight = self._in_flight
+        return room(in_flight, waiting=in_flight - len(self._running), most=self.max_in_flight)
+
+    def trust(self, until_s: float) -> None:
+        """Begin nothing, and send no first byte, from `until_s` (of `steady`) on: the lease ends then."""
+        self._trusted_until = until_s
 
     def start(self) -> None:
         """Start the thread and return when it can send. Raises what kept it from starting."""
@@ -239,7 +273,7 @@ class Sender:
         if not was_open or self._thread is None:
             return
         self._loop.call_soon_threadsafe(self._stop_asked.set_result, drain_s)
-        self._thread.join(drain_s + 2 * _CANCEL_S)
+        self._thread.join(drain_s + 2 * CANCEL_S)
         if self._thread.is_alive():
             logger.error("sender did not stop in_flight=%d", self._in_flight)
 
@@ -284,13 +318,14 @@ class Sender:
 
     def _begin_some(self) -> None:
         self._is_beginning = False
-        room = min(_BEGUN_AT_ONCE, len(self._waiting), self._config.max_in_flight - len(self._running))
-        for _ in range(room):
+        count = min(_BEGUN_AT_ONCE, len(self._waiting), self._config.max_in_flight - len(self._running))
+        for _ in range(count):
             attempt = self._attempt(self._waiting.popleft())
             task = self._loop.create_task(self._deliver(attempt))
             self._running[task] = attempt
             task.add_done_callback(self._end)
-        if room:
+        if count:
+            self._on_begun(count)
             self._begin_soon()
 
     async def _deliver(self, attempt: _Attempt) -> None:
@@ -311,7 +346,7 @@ class Sender:
         self._cut_off()
         if self._running:
             logger.warning("deliveries cut off by shutdown count=%d", len(self._running))
-            await asyncio.wait(self._running, timeout=_CANCEL_S)
+            await asyncio.wait(self._running, timeout=CANCEL_S)
 
     def _cut_off(self) -> None:
         for task in self._running:
@@ -336,8 +371,9 @@ class Sender:
 
     def _may_send(self, delivery: Delivery, under_way_s: float) -> bool:
         """Whether it may go on, `under_way_s` seconds at most after its beginning."""
-        is_in_time = delivery.send_by is None or self._steady() < delivery.send_by + under_way_s
-        return is_in_time and self._is_trusted()
+        now_s = self._steady()
+        is_in_time = delivery.send_by is None or now_s < delivery.send_by + under_way_s
+        return is_in_time and now_s < self._trusted_until
 
     def _settle(self, attempt: _Attempt, result: DeliveryResult) -> None:
         if attempt.is_settled:
@@ -353,6 +389,11 @@ class Sender:
         except Exception:
             # The result is lost to the caller; RESCUE finds its row by the deadline.
             logger.exception("on_result failed execution=%s", result.execution_id)
+
+
+def room(in_flight: int, *, waiting: int, most: int) -> int:
+    """How many more deliveries a sender should get that may have `most`, and has some not begun yet."""
+    return 0 if waiting >= _BACKLOG else max(0, most - in_flight)
 
 
 def send_now(

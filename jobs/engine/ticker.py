@@ -20,7 +20,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
-from cronsched.core.clock import uptime
+from cronsched.core.uptime import uptime
 
 logger = logging.getLogger(__name__)
 # A tick that is held up is said once, by us; APScheduler would say it each second.

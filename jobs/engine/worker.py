@@ -14,12 +14,14 @@ from uuid import UUID
 from django.db import close_old_connections
 
 from cronsched.core import clock
+from cronsched.core.uptime import uptime
 from jobs.engine import metrics
 from jobs.engine.claim import SEND_WITHIN_S, claim_offered
 from jobs.engine.config import EngineConfig
 from jobs.engine.loop import RECORD_STOP_S, hand_over, make_holder
 from jobs.engine.recorder import Recorder
-from jobs.engine.send import Sender, SenderConfig
+from jobs.engine.send import SenderConfig, Sending
+from jobs.engine.send_process import SenderProcess
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +44,8 @@ class Worker:
         sender_config: SenderConfig,
         *,
         now: Callable[[], datetime] = clock.now,
-        steady: Callable[[], float] = clock.uptime,
+        steady: Callable[[], float] = uptime,
+        make_sender: Callable[..., Sending] = SenderProcess,
     ) -> None:
         self.holder = make_holder()
         self._config = config
@@ -50,7 +53,7 @@ class Worker:
         self._steady = steady
         self._freed = threading.Event()
         self.recorder = Recorder(clock=now, on_recorded=self._freed.set)
-        self.sender = Sender(sender_config, on_result=self.recorder.put, clock=now, steady=steady)
+        self.sender = make_sender(sender_config, on_result=self.recorder.put)
         metrics.IN_FLIGHT.set_function(lambda: self.sender.in_flight)
 
     def start(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.db import InternalError, OperationalError, connections
@@ -15,7 +16,7 @@ from jobs.engine import recorder as recorder_module
 from jobs.engine.config import EngineConfig
 from jobs.engine.loop import Engine
 from jobs.engine.recorder import Recorder
-from jobs.engine.send import SenderConfig
+from jobs.engine.send import Sender, SenderConfig
 from jobs.models import Job, JobExecution, SchedulerLease
 from jobs.services.lifecycle import delete_job
 from jobs.services.maintenance import resync
@@ -47,6 +48,7 @@ def engine(clock: Clock, engine_config: EngineConfig) -> Iterator[Engine]:
         lease_s=600,
         resync=resync,
         now=clock,
+        make_sender=partial(Sender, clock=clock),
     )
     made.recorder.start()
     made.sender.start()
@@ -193,7 +195,7 @@ def test_a_standby_sends_nothing(engine, http_sink):
 def test_a_leader_that_no_longer_trusts_its_lease_sends_nothing_it_has_claimed(engine, http_sink):
     """Stopped between claim and request: what was claimed goes back to the queue for the successor."""
     JobFactory(target_url=http_sink.url("/hook"))
-    engine.sender._is_trusted = lambda: False
+    engine.sender.trust(0.0)
 
     engine.tick()
     finish(engine)

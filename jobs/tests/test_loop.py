@@ -6,6 +6,7 @@ import itertools
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.db import InterfaceError, OperationalError, connection
@@ -18,7 +19,7 @@ from jobs.engine.claim import SEND_WITHIN_S, claim
 from jobs.engine.config import EngineConfig
 from jobs.engine.lease import LeaseKeeper
 from jobs.engine.loop import Engine
-from jobs.engine.send import SenderConfig
+from jobs.engine.send import Sender, SenderConfig
 from jobs.models import JobExecution
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 
@@ -35,6 +36,7 @@ def engine(engine_config: EngineConfig, steady: Steady) -> Iterator[Engine]:
         resync=lambda now: None,
         now=lambda: NOON,
         steady=steady,
+        make_sender=partial(Sender, clock=lambda: NOON, steady=steady),
     )
     made.recorder.start()
     made.sender.start()

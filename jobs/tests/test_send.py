@@ -304,7 +304,8 @@ def test_an_empty_submit_is_nothing(harness):
 
 
 def test_without_trust_no_connection_is_opened(harness, http_sink):
-    sender = harness.start(is_trusted=lambda: False)
+    sender = harness.start()
+    sender.trust(0.0)
 
     sender.submit([delivery(http_sink.url())])
 
@@ -314,8 +315,9 @@ def test_without_trust_no_connection_is_opened(harness, http_sink):
 
 
 def test_trust_lost_while_connecting_keeps_the_request_here(harness, http_sink):
-    answers = iter([True, False])
-    sender = harness.start(is_trusted=lambda: next(answers))
+    readings = iter([9.9, 10.0])
+    sender = harness.start(steady=lambda: next(readings))
+    sender.trust(10.0)
 
     sender.submit([delivery(http_sink.url())])
 
@@ -326,13 +328,11 @@ def test_trust_lost_while_connecting_keeps_the_request_here(harness, http_sink):
 
 def test_trust_lost_while_waiting_for_a_place_keeps_the_request_here(harness, http_sink):
     http_sink.by_default(Reply(hold=True))
-    is_leader = threading.Event()
-    is_leader.set()
-    sender = harness.start(dataclasses.replace(CONFIG, max_in_flight=1), is_trusted=is_leader.is_set)
+    sender = harness.start(dataclasses.replace(CONFIG, max_in_flight=1))
 
     sender.submit([delivery(http_sink.url(), 1), delivery(http_sink.url(), 2)])
     http_sink.wait_for(1)
-    is_leader.clear()
+    sender.trust(0.0)
     http_sink.release()
 
     assert [result.outcome for result in harness.take(2)] == [Outcome.SUCCESS, Outcome.NOT_SENT]
@@ -357,22 +357,17 @@ def test_who_was_frozen_before_the_beginning_opens_no_connection(harness, http_s
     [(9.9, Outcome.SUCCESS), (10.1, Outcome.NOT_SENT)],
     ids=["a slow connection is none", "longer than the timeout"],
 )
-def test_who_was_frozen_while_connecting_sends_nothing(harness, http_sink, steady, connecting_s, outcome):
+def test_who_was_frozen_while_connecting_sends_nothing(harness, http_sink, connecting_s, outcome):
     """Begun in time, the first byte may take as long as the attempt: the run's deadline comes later."""
-    asked = []
+    # Read before the connection, and again when it stands.
+    readings = iter([50.0, 50.0 + connecting_s])
+    sender = harness.start(steady=lambda: next(readings))
 
-    def is_trusted() -> bool:
-        # Asked before the connection, and again when it stands.
-        asked.append(True)
-        steady.now += connecting_s
-        return True
-
-    sender = harness.start(steady=steady, is_trusted=is_trusted)
-
-    sender.submit([delivery(http_sink.url(), timeout_s=10.0, send_by=steady.now + 0.001)])
+    sender.submit([delivery(http_sink.url(), timeout_s=10.0, send_by=50.001)])
 
     assert [result.outcome for result in harness.take()] == [outcome]
-    assert len(asked) == (2 if outcome is Outcome.SUCCESS else 1)
+    assert list(readings) == []
+    assert len(http_sink.calls) == (1 if outcome is Outcome.SUCCESS else 0)
 
 
 # Stopping

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -14,7 +15,7 @@ from cronsched.testing.http_sink import HttpSink
 from jobs.engine import worker as worker_module
 from jobs.engine.claim import SEND_WITHIN_S
 from jobs.engine.config import EngineConfig
-from jobs.engine.send import SenderConfig
+from jobs.engine.send import Sender, SenderConfig
 from jobs.engine.worker import STUCK_S, SenderDied, Worker
 from jobs.models import JobExecution
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
@@ -29,6 +30,7 @@ def worker(engine_config: EngineConfig, steady: Steady) -> Iterator[Worker]:
         SenderConfig(policy=AddressPolicy(allow_private=True), allow_http=True, max_in_flight=2),
         now=lambda: NOON,
         steady=steady,
+        make_sender=partial(Sender, clock=lambda: NOON, steady=steady),
     )
     made.start()
     yield made

@@ -19,6 +19,7 @@ from django.db import Error as DatabaseFault
 from django.db import close_old_connections, connection
 
 from cronsched.core import clock
+from cronsched.core.uptime import uptime
 from notifications.engine.claim import CLAIM_LEASE, RETRY_AFTER_MOST_S, Outcome, claim, record, release, wake
 from notifications.engine.mail import MailTransport
 from notifications.engine.slack import SlackTransport
@@ -50,7 +51,7 @@ class Sender:
         *,
         is_leading: Callable[[], bool],
         now: Callable[[], datetime] = clock.now,
-        steady: Callable[[], float] = clock.uptime,
+        steady: Callable[[], float] = uptime,
     ) -> None:
         self.channel = channel
         self._open_transport = open_transport
