@@ -26,7 +26,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from logging.handlers import QueueHandler
@@ -52,6 +52,8 @@ _START_S: Final = 60.0
 # The child gathers what has come for so long before it tells: each message wakes both sides.
 _GATHER_S: Final = 0.01
 _TOLD_AT_ONCE: Final = 500
+# Never set: a wait on it is a sleep that a clock which is set meanwhile does not break.
+_PAUSE: Final = threading.Event()
 # How often it looks whether its own sender lives.
 _LOOK_S: Final = 1.0
 
@@ -271,13 +273,16 @@ def _stop(sender: Sender, drain_s: float, news: SimpleQueue[_News]) -> None:
 
 
 def _tell(sender: Sender, news: SimpleQueue[_News], pipe: Any) -> None:
-    """Tell the parent what comes, until the sender has stopped, or is dead."""
-    while (batch := _gather(news)) or sender.is_alive():
-        if told := [one for one in batch if one is not None]:
-            pipe.send(told)
-        if None in batch:
-            os._exit(0)
-    os._exit(1)
+    """Tell the parent what comes, until the sender has stopped, or is dead. The process ends with it."""
+    code = 1
+    try:
+        while code and ((batch := _gather(news)) or sender.is_alive()):
+            if told := [one for one in batch if one is not None]:
+                pipe.send(told)
+            code = 0 if None in batch else 1
+    except Exception:
+        traceback.print_exc()
+    os._exit(code)
 
 
 def _gather(news: SimpleQueue[_News]) -> list[_News]:
@@ -285,7 +290,7 @@ def _gather(news: SimpleQueue[_News]) -> list[_News]:
     batch: list[_News] = []
     try:
         batch.append(news.get(timeout=_LOOK_S))
-        time.sleep(_GATHER_S)
+        _PAUSE.wait(_GATHER_S)
         while len(batch) < _TOLD_AT_ONCE:
             batch.append(news.get_nowait())
     except Empty:

@@ -18,7 +18,9 @@ import pytest
 
 from cronsched.core.uptime import uptime
 from cronsched.testing.http_sink import HttpSink, Reply
+from jobs.engine import send_process
 from jobs.engine.messages import DeliveryResult, Outcome, Reason
+from jobs.engine.send import Sender
 from jobs.engine.send_process import DIED_TEXT, SenderProcess
 from jobs.tests.test_send import CONFIG, NOW, delivery
 
@@ -103,11 +105,11 @@ def test_without_trust_nothing_is_sent_and_with_it_again(harness, http_sink):
 
     sender.trust(0.0)
     sender.submit([delivery(http_sink.url(), 1)])
+    assert [result.outcome for result in harness.take()] == [Outcome.NOT_SENT]
     sender.trust(uptime() + 60)
     sender.submit([delivery(http_sink.url(), 2)])
 
-    outcomes = {result.execution_id.int: result.outcome for result in harness.take(2)}
-    assert outcomes == {1: Outcome.NOT_SENT, 2: Outcome.SUCCESS}
+    assert [result.outcome for result in harness.take()] == [Outcome.SUCCESS]
     assert len(http_sink.calls) == 1
 
 
@@ -212,6 +214,29 @@ def test_a_child_that_stands_still_keeps_nobody_waiting(harness, http_sink):
     assert sender.in_flight == 20
     os.kill(sender._process.pid, signal.SIGCONT)
     assert {result.outcome for result in harness.take(20)} == {Outcome.SUCCESS}
+
+
+def test_a_child_that_cannot_tell_ends(monkeypatch, capsys):
+    """Results that reach nobody must not look like calls that take long."""
+    codes: list[int] = []
+    news: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    news.put(1)
+    monkeypatch.setattr(send_process.os, "_exit", codes.append)
+
+    send_process._tell(Sender(CONFIG, on_result=print), news, pipe=None)
+
+    assert codes == [1]
+    assert "AttributeError" in capsys.readouterr().err
+
+
+def test_a_child_whose_sender_is_dead_ends(monkeypatch):
+    codes: list[int] = []
+    monkeypatch.setattr(send_process.os, "_exit", codes.append)
+    monkeypatch.setattr(send_process, "_LOOK_S", 0.01)
+
+    send_process._tell(Sender(CONFIG, on_result=print), queue.SimpleQueue(), pipe=None)
+
+    assert codes == [1]
 
 
 def test_a_child_that_cannot_start_says_so(monkeypatch):
