@@ -68,7 +68,8 @@ class JobQuerySet(models.QuerySet[Any]):
 
     def expired(self, today: date) -> Self:
         """Active jobs whose end date is before `today` (a date of the scheduler's timezone)."""
-        return self.filter(is_active=True, end_date__lt=today)
+        # `is_active=True` is no comparison on SQLite, and so finds no index.
+        return self.filter(is_active__in=[True], end_date__lt=today)
 
     def ownerless(self) -> Self:
         """Jobs that nobody has, or somebody who was deactivated."""

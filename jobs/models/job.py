@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from cronsched.core.models import KeyField, KeyTextField
 from cronsched.core.text import clean_name, name_key
 from jobs.choices import CatchUp, ExecutionType, PausedReason, Status
+from jobs.drift import Drift
 from jobs.querysets import JobQuerySet
 
 if TYPE_CHECKING:
@@ -110,8 +111,8 @@ class Job(models.Model):
 
     # Written by PLAN and the lifecycle services only.
     next_run_at = models.DateTimeField(_("next run"), null=True, editable=False, db_index=True)
-    # "<expression>|<zone>" that next_run_at was computed from: reconciliation finds rows changed
-    # behind the services' back by comparing it, without computing anything.
+    # "<expression>|<zone>" that next_run_at was computed from: the database finds rows changed
+    # behind the services' back by comparing it (jobs.drift), without computing anything.
     planned_schedule = models.CharField(max_length=170, blank=True, default="", editable=False)
     # Grows with every edit, so that a writer that read an earlier row can tell.
     schedule_version = models.PositiveIntegerField(default=1, editable=False)
@@ -134,6 +135,8 @@ class Job(models.Model):
             models.Index(fields=["is_active", "consecutive_failures"], name="job_failing"),
             models.Index(fields=["last_execution_at"], name="job_last_execution"),
             models.Index(fields=["updated_at"], name="job_updated"),
+            # Reconciliation: jobs that were changed behind the services' back.
+            models.Index(Drift(), "id", name="job_drift"),
         )
         constraints = (
             models.CheckConstraint(

@@ -16,6 +16,7 @@ from jobs.admin.filters import CATEGORY, TEAM
 from jobs.engine.lease import Term
 from jobs.engine.tally import count_closed_hours
 from jobs.models import Job
+from jobs.services.maintenance import reconcile
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 from taxonomy.tests.factories import CategoryFactory
 
@@ -143,3 +144,21 @@ def test_what_the_admin_site_narrows_to_jobs_goes_along_the_index_by_job(
 
     assert finding
     assert not [plan for plan in finding if OF_JOB not in plan or OF_STATUS in plan], finding
+
+
+def test_each_minute_looks_at_no_job_that_is_in_order():
+    JobFactory.create_batch(200, next_run_at=NOON + timedelta(minutes=1))
+    JobFactory.create_batch(50, paused=True)
+    with connection.cursor() as cursor:
+        # Its statistics say that every job has the same drift.
+        cursor.execute("ANALYZE")
+
+    with CaptureQueriesContext(connection) as queries:
+        reconcile(now=NOON)
+
+    with connection.cursor() as cursor:
+        plans = [cursor.execute(f"EXPLAIN QUERY PLAN {query['sql']}").fetchall() for query in queries]
+    steps = [[row[3] for row in plan] for plan in plans]
+    assert [len(plan) for plan in steps] == [1] * 3, steps
+    assert all("SEARCH jobs_job USING" in step for (step,) in steps), steps
+    assert ["job_drift" in step for (step,) in steps] == [False, True, True], steps
