@@ -76,7 +76,15 @@ def _watch(database: str, seconds: float) -> str:
     engine = make_engine(ChoreScheduler())
     collect_rarely()
     engine.start()
-    time.sleep(SETTLE_S)
+    _watch_for(SETTLE_S, statements)
+    cpu, count = _watch_for(seconds, statements)
+    engine.stop(0)
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return f"{cpu:.2f} | {count:.0f} | {peak_mb:.0f}"
+
+
+def _watch_for(seconds: float, statements: list[str]) -> tuple[float, float]:
+    """CPU seconds of this process and statements, both per minute."""
     cpu, count, watched = 0.0, 0, 0.0
     while watched < seconds:
         began, cpu_before, before = time.monotonic(), time.process_time(), len(statements)
@@ -86,9 +94,7 @@ def _watch(database: str, seconds: float) -> str:
             cpu += time.process_time() - cpu_before
             count += len(statements) - before
             watched += lasted
-    engine.stop(0)
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return f"{cpu * 60 / watched:.2f} | {count * 60 / watched:.0f} | {peak_mb:.0f}"
+    return cpu * 60 / watched, count * 60 / watched
 
 
 def _count_statements() -> list[str]:

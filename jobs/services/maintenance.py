@@ -82,11 +82,10 @@ def pull_back(*, now: datetime) -> int:
     """
     _free_queue(now)
     next_run = _next_run_after(now)
-    jobs = (part.scheduled().filter(next_run_at__gt=now) for part in _stretches())
     return sum(
-        _recompute(_by_key(part), now=now, only_back=True).paused
-        for part in jobs
-        if _may_lie_late(part, next_run)
+        _recompute(_by_key(jobs.scheduled().filter(next_run_at__gt=now)), now=now, only_back=True).paused
+        for jobs in _stretches()
+        if _may_lie_late(jobs, now, next_run)
     )
 
 
@@ -102,7 +101,7 @@ def _stretches() -> Iterator[JobQuerySet]:
         jobs = Job.objects.filter(pk__gt=last)
 
 
-def _may_lie_late(jobs: JobQuerySet, next_run: NextRun) -> bool:
+def _may_lie_late(jobs: JobQuerySet, now: datetime, next_run: NextRun) -> bool:
     """Whether one of these jobs runs later than its rhythm says, or has one that cannot be read.
 
     The database compares: there are far fewer rhythms than jobs.
@@ -112,6 +111,7 @@ def _may_lie_late(jobs: JobQuerySet, next_run: NextRun) -> bool:
         return any(
             _is_later(last, next_run(expression, zone or settings.SCHEDULER_TIMEZONE))
             for expression, zone, last in rhythms
+            if last is not None and last > now
         )
     except ROW_FAULTS:
         return True

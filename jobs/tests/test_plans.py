@@ -162,3 +162,17 @@ def test_each_minute_looks_at_no_job_that_is_in_order():
     assert [len(plan) for plan in steps] == [1] * 3, steps
     assert all("SEARCH jobs_job USING" in step for (step,) in steps), steps
     assert ["job_drift" in step for (step,) in steps] == [False, True, True], steps
+
+
+def test_the_jobs_that_have_a_next_run_are_counted_without_their_rows():
+    JobFactory.create_batch(20)
+    JobFactory(paused=True)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+
+    with CaptureQueriesContext(connection) as queries:
+        assert Job.objects.scheduled().count() == 20
+
+    with connection.cursor() as cursor:
+        ((*_, step),) = cursor.execute(f"EXPLAIN QUERY PLAN {queries[0]['sql']}").fetchall()
+    assert "COVERING INDEX jobs_job_next_run_at" in step
