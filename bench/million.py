@@ -114,13 +114,13 @@ def _jobs(
     job = Job(
         category=JobCategory.objects.create(name="Herd", slug="herd"),
         end_date=date(2040, 12, 31),
-        created_at=START,
         updated_at=START,
     )
     names = [job._meta.get_field(name).attname for name in columns]
     for number in range(count):
         job.id = _id_of(number * (2**32 // count))
         job.name = f"job {number}"
+        job.created_at = START - timedelta(seconds=number)
         job.target_url = f"https://hooks{number % 500}.example.com/{number}"
         job.cron_expression, job.next_run_at, job.planned_schedule = rhythms[number % len(rhythms)]
         job.refresh_keys()
