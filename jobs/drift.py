@@ -1,37 +1,40 @@
 """What is amiss with a job's next run, told by the database itself: whatever changed the row, and however.
 
-`job_drift` indexes it, so that finding the few jobs that were changed behind the services' back costs
-the same for any number of jobs. MariaDB has no index on an expression: there, and on MySQL, the
-expression is a column that the database computes.
+Indexes hold it, so that finding the few jobs that were changed behind the services' back costs the same
+for any number of jobs; PLAN, which moves `next_run_at` on, touches none of them. MariaDB has neither
+indexes on expressions nor partial ones: there, and on MySQL, one column that the database computes says both.
 
 Migrations use what is here: another expression wants another class.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations import AddIndex
 from django.db.migrations.state import ProjectState
-from django.db.models import CharField, Func
+from django.db.models import CharField, Func, Q
 from django.db.models.sql.compiler import SQLCompiler
 
-COLUMNS = ("is_active", "next_run_at", "timezone", "planned_schedule", "cron_expression")
+COLUMNS = ("is_active", "timezone", "planned_schedule", "cron_expression")
 # `key` is what `planned_schedule` should be where the job has a zone of its own, `start` how it begins.
 DRIFT = (
-    "CASE WHEN {is_active} AND {next_run_at} IS NOT NULL THEN"
-    " CASE WHEN {timezone} = '' THEN REPLACE({planned_schedule}, {start}, '')"
+    "CASE WHEN NOT {is_active} THEN NULL"
+    " WHEN {timezone} = '' THEN REPLACE({planned_schedule}, {start}, '')"
     " WHEN {planned_schedule} = {key} THEN NULL ELSE '' END"
-    " WHEN {is_active} OR {next_run_at} IS NOT NULL THEN '' ELSE NULL END"
 )
+# An active job without a next run, or a paused one with one.
+ODD = Q(is_active=True, next_run_at__isnull=True) | Q(is_active=False, next_run_at__isnull=False)
+DRIFT_OR_ODD = f"CASE WHEN is_active = (next_run_at IS NULL) THEN '' ELSE {DRIFT} END"
 
 
 class Drift(Func):
     """NULL: nothing. The name of a zone: nothing, if that is the scheduler's; the job has none of its own.
 
-    "": the expression or the zone is not what the next run was computed from, an active job has no next
-    run, or a paused one has.
+    "": the expression or the zone is not what the next run was computed from; on MariaDB and MySQL an `ODD`
+    job too.
     """
 
     output_field = CharField()
@@ -40,7 +43,8 @@ class Drift(Func):
         super().__init__(*COLUMNS)
 
     def as_sqlite(self, compiler: SQLCompiler, connection: Any, **extra: Any) -> tuple[str, tuple[()]]:
-        return drift_sql([compiler.compile(column)[0] for column in self.source_expressions], "{} || {}"), ()
+        columns = [compiler.compile(column)[0] for column in self.source_expressions]
+        return _filled_in(DRIFT, columns, "{} || {}"), ()
 
     as_postgresql = as_sqlite
 
@@ -49,11 +53,11 @@ class Drift(Func):
         return f"{compiler.quote_name_unless_alias(resolved.alias)}.drift", ()
 
 
-def drift_sql(columns: list[str], concat: str) -> str:
-    """The expression over COLUMNS as they are called in a statement; `concat` joins two texts."""
+def _filled_in(template: str, columns: Sequence[str], concat: str) -> str:
+    """The template with COLUMNS as they are called in a statement; `concat` joins two texts."""
     named = dict(zip(COLUMNS, columns, strict=True))
     start = concat.format(named["cron_expression"], "'|'")
-    return DRIFT.format(**named, start=start, key=concat.format(start, named["timezone"]))
+    return template.format(**named, start=start, key=concat.format(start, named["timezone"]))
 
 
 class AddDriftIndex(AddIndex):
@@ -65,7 +69,7 @@ class AddDriftIndex(AddIndex):
         if schema_editor.connection.vendor != "mysql":
             super().database_forwards(app_label, schema_editor, from_state, to_state)
             return
-        expression = drift_sql([f"`{column}`" for column in COLUMNS], "CONCAT({}, {})")
+        expression = _filled_in(DRIFT_OR_ODD, COLUMNS, "CONCAT({}, {})")
         schema_editor.execute(
             "ALTER TABLE jobs_job"
             f" ADD COLUMN drift varchar(170) GENERATED ALWAYS AS ({expression}) STORED,"

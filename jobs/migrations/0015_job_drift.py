@@ -18,4 +18,8 @@ class Migration(migrations.Migration):
             model_name='job',
             index=models.Index(jobs.drift.Drift(), models.F('id'), name='job_drift'),
         ),
+        migrations.AddIndex(
+            model_name='job',
+            index=models.Index(condition=models.Q(models.Q(('is_active', True), ('next_run_at__isnull', True)), models.Q(('is_active', False), ('next_run_at__isnull', False)), _connector='OR'), fields=['cron_expression', 'id'], name='job_odd'),
+        ),
     ]

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from cronsched.core.models import KeyField, KeyTextField
 from cronsched.core.text import clean_name, name_key
 from jobs.choices import CatchUp, ExecutionType, PausedReason, Status
-from jobs.drift import Drift
+from jobs.drift import ODD, Drift
 from jobs.querysets import JobQuerySet
 
 if TYPE_CHECKING:
@@ -137,6 +137,7 @@ class Job(models.Model):
             models.Index(fields=["updated_at"], name="job_updated"),
             # Reconciliation: jobs that were changed behind the services' back.
             models.Index(Drift(), "id", name="job_drift"),
+            models.Index(fields=["cron_expression", "id"], name="job_odd", condition=ODD),
         )
         constraints = (
             models.CheckConstraint(

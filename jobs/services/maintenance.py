@@ -11,13 +11,13 @@ from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F, Max, Q, QuerySet
 
 from cronsched.core.clock import scheduler_date
 from cronsched.core.db import locked, retry_conflicts, update_each
 from jobs.choices import PausedReason, Status
-from jobs.drift import Drift
+from jobs.drift import ODD, Drift
 from jobs.engine import retries, slots
 from jobs.engine.broken import switch_off
 from jobs.engine.decide import ROW_FAULTS, blamed
@@ -262,16 +262,27 @@ def _by_key(jobs: QuerySet[Job]) -> Iterator[list[Job]]:
 
 
 def _drifted() -> Iterator[list[Job]]:
-    """What was changed behind the services' back, and the few jobs on their last day: in pages by its index.
+    """What was changed behind the services' back, and the few jobs on their last day, along the indexes.
 
     By key, a database would look for them among all jobs; so would it for what differs from a value,
     and for a value that its statistics take for that of every row.
     """
-    jobs = Job.objects.annotate(drift=Drift()).order_by("drift", "pk")
-    for part in (Q(drift__lt=settings.SCHEDULER_TIMEZONE), Q(drift__gt=settings.SCHEDULER_TIMEZONE)):
-        yield from _pages(
-            jobs.filter(part), lambda job: Q(drift__gt=job.drift) | Q(drift=job.drift, pk__gt=job.pk)
-        )
+    jobs = Job.objects.annotate(drift=Drift())
+    zone = settings.SCHEDULER_TIMEZONE
+    yield from _along(jobs.filter(drift__lt=zone), "drift")
+    yield from _along(jobs.filter(drift__gt=zone), "drift")
+    if connection.features.supports_partial_indexes:
+        yield from _along(Job.objects.filter(ODD), "cron_expression")
+
+
+def _along(jobs: QuerySet[Job], column: str) -> Iterator[list[Job]]:
+    """In pages by an index of this column and the key."""
+
+    def beyond(job: Job) -> Q:
+        value = getattr(job, column)
+        return Q((f"{column}__gt", value)) | Q((column, value), pk__gt=job.pk)
+
+    return _pages(jobs.order_by(column, "pk"), beyond)
 
 
 def _pages(jobs: QuerySet[Job], beyond: Callable[[Any], Q]) -> Iterator[list[Job]]:

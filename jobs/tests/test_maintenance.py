@@ -177,7 +177,7 @@ def test_where_nothing_differs_reconcile_only_reads():
     with CaptureQueriesContext(connection) as queries:
         reconcile(now=NOON)
 
-    assert [query["sql"][:6] for query in queries] == ["SELECT"] * 3
+    assert {query["sql"][:6] for query in queries} == {"SELECT"}
 
 
 def test_reconcile_switches_off_what_cannot_be_read_and_goes_on():
