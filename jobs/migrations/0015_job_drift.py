@@ -1,4 +1,4 @@
-# MariaDB and MySQL copy the table for it, once: seconds for 10,000 jobs.
+# MariaDB and MySQL copy the table for it, and keep writers waiting meanwhile: 19 s with a million jobs.
 from django.conf import settings
 from django.db import migrations, models
 
