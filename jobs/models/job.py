@@ -110,7 +110,7 @@ class Job(models.Model):
     updated_at = models.DateTimeField(_("updated"), editable=False)
 
     # Written by PLAN and the lifecycle services only.
-    next_run_at = models.DateTimeField(_("next run"), null=True, editable=False, db_index=True)
+    next_run_at = models.DateTimeField(_("next run"), null=True, editable=False)
     # "<expression>|<zone>" that next_run_at was computed from: the database finds rows changed
     # behind the services' back by comparing it (jobs.drift), without computing anything.
     planned_schedule = models.CharField(max_length=170, blank=True, default="", editable=False)
@@ -130,6 +130,8 @@ class Job(models.Model):
         ordering = ("-created_at", "id")
         indexes = (
             models.Index(fields=["-created_at", "id"], name="job_newest"),
+            # PLAN, in its order: of many due at once each batch would read all, and sort them.
+            models.Index(fields=["next_run_at", "id"], name="job_next_run"),
             # End-date maintenance: active jobs whose day has gone by.
             models.Index(fields=["is_active", "end_date"], name="job_active_until"),
             models.Index(fields=["is_active", "consecutive_failures"], name="job_failing"),

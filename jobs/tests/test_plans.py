@@ -176,7 +176,7 @@ def test_the_jobs_that_have_a_next_run_are_counted_without_their_rows():
 
     with connection.cursor() as cursor:
         ((*_, step),) = cursor.execute(f"EXPLAIN QUERY PLAN {queries[0]['sql']}").fetchall()
-    assert "COVERING INDEX jobs_job_next_run_at" in step
+    assert "COVERING INDEX job_next_run" in step
 
 
 def test_a_page_of_jobs_is_found_in_its_index_before_its_rows_are_joined(viewer_api: Any):
@@ -207,3 +207,13 @@ def test_the_totals_of_the_home_page_read_no_job(admin_user: Any):
     steps = [row[3] for plan in plans for row in plan]
     assert len(steps) == 3
     assert all("USING COVERING INDEX" in step for step in steps), steps
+
+
+def test_a_batch_of_due_jobs_is_read_in_order_and_no_further():
+    """Sorted by their ids, 16,667 due in one minute were read 35 times: 41 ms a batch in place of 2."""
+    JobFactory.create_batch(3)
+
+    plan = Job.objects.due(NOON)[:2].explain()
+
+    assert "job_next_run" in plan
+    assert "TEMP B-TREE" not in plan
