@@ -79,7 +79,8 @@ def measure(url: str, only: str) -> dict[str, Any]:
     return {
         "where": describe_run(),
         "figures": {
-            name: _time(site if path.startswith("/admin") else api, path) for name, path in chosen.items()
+            name: time_request(site if path.startswith("/admin") else api, path)
+            for name, path in chosen.items()
         },
     }
 
@@ -160,7 +161,7 @@ def _iso(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _time(client: Any, path: str) -> dict[str, Any]:
+def time_request(client: Any, path: str) -> dict[str, Any]:
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
     from django.urls import is_valid_path

@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from cronsched.core.models import KeyField, KeyTextField, LeanModel
 from cronsched.core.text import clean_name, name_key
 from jobs.choices import CatchUp, ExecutionType, PausedReason, Status
+from jobs.drift import ODD, Drift
 from jobs.querysets import JobQuerySet
 
 if TYPE_CHECKING:
@@ -107,9 +108,9 @@ class Job(LeanModel):
     updated_at = models.DateTimeField(_("updated"), editable=False)
 
     # Written by PLAN and the lifecycle services only.
-    next_run_at = models.DateTimeField(_("next run"), null=True, editable=False, db_index=True)
-    # "<expression>|<zone>" that next_run_at was computed from: reconciliation finds rows changed
-    # behind the services' back by comparing it, without computing anything.
+    next_run_at = models.DateTimeField(_("next run"), null=True, editable=False)
+    # "<expression>|<zone>" that next_run_at was computed from: the database finds rows changed
+    # behind the services' back by comparing it (jobs.drift), without computing anything.
     planned_schedule = models.CharField(max_length=170, blank=True, default="", editable=False)
     # Grows with every edit, so that a writer that read an earlier row can tell.
     schedule_version = models.PositiveIntegerField(default=1, editable=False)
@@ -127,11 +128,16 @@ class Job(LeanModel):
         ordering = ("-created_at", "id")
         indexes = (
             models.Index(fields=["-created_at", "id"], name="job_newest"),
+            # PLAN, in its order: of many due at once each batch would read all, and sort them.
+            models.Index(fields=["next_run_at", "id"], name="job_next_run"),
             # End-date maintenance: active jobs whose day has gone by.
             models.Index(fields=["is_active", "end_date"], name="job_active_until"),
             models.Index(fields=["is_active", "consecutive_failures"], name="job_failing"),
             models.Index(fields=["last_execution_at"], name="job_last_execution"),
             models.Index(fields=["updated_at"], name="job_updated"),
+            # Reconciliation: jobs that were changed behind the services' back.
+            models.Index(Drift(), "id", name="job_drift"),
+            models.Index(fields=["cron_expression", "id"], name="job_odd", condition=ODD),
         )
         constraints = (
             models.CheckConstraint(

@@ -103,17 +103,26 @@ def next_jobs(*, limit: int) -> list[Job]:
 
 
 def totals(*, user: Any, now: datetime) -> Totals:
-    """In one pass over the jobs."""
-    active = Q(is_active=True)
-    return Totals(
-        **Job.objects.aggregate(
-            all=Count("pk"),
-            active=Count("pk", filter=active),
-            mine=Count("pk", filter=Q(created_by=user.pk)),
-            ending=Count("pk", filter=active & ends_within(ENDING_WITHIN, now=now)),
-            failing=Count("pk", filter=Q(consecutive_failures__gte=1)),
-            repeatedly=Count("pk", filter=active & Q(consecutive_failures__gte=REPEATEDLY)),
+    """In three statements, each on an index that holds what it asks: no job is read."""
+    jobs = Job.objects.order_by()
+    failures = "consecutive_failures"
+    by_state = {
+        row["is_active"]: row
+        for row in jobs.values("is_active").annotate(
+            count=Count(failures),
+            failing=Count(failures, filter=Q(consecutive_failures__gte=1)),
+            repeatedly=Count(failures, filter=Q(consecutive_failures__gte=REPEATEDLY)),
         )
+    }
+    active = by_state.get(True, {})
+    return Totals(
+        all=sum(row["count"] for row in by_state.values()),
+        active=active.get("count", 0),
+        mine=jobs.filter(created_by=user.pk).count(),
+        # Not `is_active=True`: on SQLite that is no comparison, and finds no index.
+        ending=jobs.filter(ends_within(ENDING_WITHIN, now=now), is_active__in=[True]).count(),
+        failing=sum(row["failing"] for row in by_state.values()),
+        repeatedly=active.get("repeatedly", 0),
     )
 
 

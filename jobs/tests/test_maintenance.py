@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import contextmanager
 from datetime import date, timedelta
 
 import pytest
@@ -7,7 +8,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from jobs import schedule
+from jobs.engine.slots import schedule_key
 from jobs.models import Job
+from jobs.services import maintenance
 from jobs.services.maintenance import expire_jobs, pull_back, reconcile, resync
 from jobs.signals import job_batch_changed
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
@@ -126,6 +129,57 @@ def test_a_change_of_the_schedulers_zone_moves_jobs_without_one(settings):
     assert next_of(own) == NOON + 12 * 60 * MINUTE
 
 
+def test_reconcile_goes_through_all_that_differ_page_by_page(monkeypatch):
+    monkeypatch.setattr(maintenance, "BATCH", 2)
+    zones = ("", "Africa/Cairo", "Europe/Berlin", "UTC")
+    for zone in zones:
+        JobFactory.create_batch(3, timezone=zone, next_run_at=NOON + MINUTE)
+        JobFactory(timezone=zone, next_run_at=NOON + MINUTE, planned_schedule="by hand")
+        JobFactory(timezone="", next_run_at=NOON + MINUTE, planned_schedule=f"* * * * *|{zone}")
+    Job.objects.filter(name__regex="[02468]$").update(cron_expression="30 * * * *")
+
+    reconcile(now=NOON)
+
+    for job in Job.objects.all():
+        minutes = 30 if job.cron_expression.startswith("30") else 1
+        assert job.next_run_at == NOON + minutes * MINUTE
+        assert job.planned_schedule == schedule_key(job.cron_expression, job.zone_name)
+
+
+def test_reconcile_clears_the_next_run_of_a_paused_job():
+    with without_constraints():
+        paused, active = JobFactory(is_active=False), JobFactory(next_run_at=NOON + MINUTE)
+
+    done = reconcile(now=NOON)
+
+    assert (done.paused, done.removed) == (0, 1)
+    assert (next_of(paused), next_of(active)) == (None, NOON + MINUTE)
+
+
+@contextmanager
+def without_constraints():
+    """As in a database that lost them. PostgreSQL gets the constraint back when the test is rolled back."""
+    off, on = {
+        "sqlite": ("PRAGMA ignore_check_constraints = 1", "PRAGMA ignore_check_constraints = 0"),
+        "mysql": ("SET check_constraint_checks = 0", "SET check_constraint_checks = 1"),
+        "postgresql": ("ALTER TABLE jobs_job DROP CONSTRAINT job_paused_has_no_next_run", "SELECT 1"),
+    }[connection.vendor]
+    with connection.cursor() as cursor:
+        cursor.execute(off)
+        yield
+        cursor.execute(on)
+
+
+def test_where_nothing_differs_reconcile_only_reads():
+    JobFactory(next_run_at=NOON + MINUTE)
+    JobFactory(paused=True)
+
+    with CaptureQueriesContext(connection) as queries:
+        reconcile(now=NOON)
+
+    assert {query["sql"][:6] for query in queries} == {"SELECT"}
+
+
 def test_reconcile_switches_off_what_cannot_be_read_and_goes_on():
     broken, other = JobFactory(), JobFactory()
     Job.objects.filter(pk=broken.pk).update(cron_expression="nonsense")
@@ -173,6 +227,43 @@ def test_reconcile_costs_the_same_however_many_jobs_are_in_order():
         JobFactory.create_batch(count, next_run_at=NOON + MINUTE)
         with CaptureQueriesContext(connection) as queries:
             reconcile(now=NOON)
+        return len(queries)
+
+    assert statements(1) == statements(40)
+
+
+def test_pull_back_sets_right_what_lies_too_far_ahead(monkeypatch):
+    monkeypatch.setattr(maintenance, "STRETCH", 2)
+    late = JobFactory.create_batch(3, next_run_at=NOON + timedelta(days=3))
+    far = JobFactory(next_run_at=NOON + timedelta(days=3), timezone="Europe/Berlin")
+    early = JobFactory(cron_expression="30 * * * *", next_run_at=NOON + MINUTE)
+    due = JobFactory(next_run_at=NOON - MINUTE)
+    # Its next run by the expression alone is tomorrow, and that is no slot any more.
+    last_day = JobFactory(cron_expression="0 3 * * *", end_date=TODAY, next_run_at=NOON + timedelta(days=3))
+
+    assert pull_back(now=NOON) == 0
+
+    assert {next_of(job) for job in (*late, far)} == {NOON + MINUTE}
+    assert (next_of(early), next_of(due)) == (NOON + MINUTE, NOON - MINUTE)
+    assert next_of(last_day) == NOON + timedelta(days=3)
+
+
+def test_pull_back_switches_off_what_cannot_be_read():
+    JobFactory.create_batch(2, next_run_at=NOON + timedelta(days=3))
+    broken = JobFactory(cron_expression="nonsense", next_run_at=NOON + MINUTE)
+
+    assert pull_back(now=NOON) == 1
+
+    assert next_of(broken) is None
+    assert Job.objects.filter(next_run_at=NOON + MINUTE).count() == 2
+
+
+def test_pull_back_reads_no_job_whose_next_run_is_right():
+    def statements(count: int) -> int:
+        JobFactory.create_batch(count, next_run_at=NOON + MINUTE)
+        with CaptureQueriesContext(connection) as queries:
+            pull_back(now=NOON)
+        assert not [query for query in queries if '"planned_schedule"' in query["sql"].replace("`", '"')]
         return len(queries)
 
     assert statements(1) == statements(40)

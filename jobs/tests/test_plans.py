@@ -16,6 +16,8 @@ from jobs.admin.filters import CATEGORY, TEAM
 from jobs.engine.lease import Term
 from jobs.engine.tally import count_closed_hours
 from jobs.models import Job
+from jobs.services.dashboard import totals
+from jobs.services.maintenance import reconcile
 from jobs.tests.factories import NOON, ExecutionFactory, JobFactory
 from taxonomy.tests.factories import CategoryFactory
 
@@ -143,3 +145,75 @@ def test_what_the_admin_site_narrows_to_jobs_goes_along_the_index_by_job(
 
     assert finding
     assert not [plan for plan in finding if OF_JOB not in plan or OF_STATUS in plan], finding
+
+
+def test_each_minute_looks_at_no_job_that_is_in_order():
+    JobFactory.create_batch(200, next_run_at=NOON + timedelta(minutes=1))
+    JobFactory.create_batch(50, paused=True)
+    with connection.cursor() as cursor:
+        # Its statistics say that every job has the same drift.
+        cursor.execute("ANALYZE")
+
+    with CaptureQueriesContext(connection) as queries:
+        reconcile(now=NOON)
+
+    with connection.cursor() as cursor:
+        plans = [cursor.execute(f"EXPLAIN QUERY PLAN {query['sql']}").fetchall() for query in queries]
+    steps = [[row[3] for row in plan] for plan in plans]
+    indexes = ("job_active_until", "job_drift", "job_drift", "job_odd")
+    assert [len(plan) for plan in steps] == [1] * len(indexes), steps
+    assert all(index in step for (step,), index in zip(steps, indexes, strict=True)), steps
+
+
+def test_the_jobs_that_have_a_next_run_are_counted_without_their_rows():
+    JobFactory.create_batch(20)
+    JobFactory(paused=True)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+
+    with CaptureQueriesContext(connection) as queries:
+        assert Job.objects.scheduled().count() == 20
+
+    with connection.cursor() as cursor:
+        ((*_, step),) = cursor.execute(f"EXPLAIN QUERY PLAN {queries[0]['sql']}").fetchall()
+    assert "COVERING INDEX job_next_run" in step
+
+
+def test_a_page_of_jobs_is_found_in_its_index_before_its_rows_are_joined(viewer_api: Any):
+    """Asked for rows joined with their category in order, MariaDB sorts all jobs (9 s of a million)."""
+    JobFactory.create_batch(3)
+
+    with CaptureQueriesContext(connection) as queries:
+        assert len(viewer_api.get("/jobs?page=1").json()["jobs"]) == 3
+
+    *_, finding, reading = [query["sql"] for query in queries]
+    assert "JOIN" not in finding
+    assert "JOIN" in reading
+    with connection.cursor() as cursor:
+        steps = [row[3] for row in cursor.execute(f"EXPLAIN QUERY PLAN {finding}").fetchall()]
+    assert steps == ["SCAN jobs_job USING COVERING INDEX job_newest"]
+
+
+def test_the_totals_of_the_home_page_read_no_job(admin_user: Any):
+    JobFactory.create_batch(20)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+
+    with CaptureQueriesContext(connection) as queries:
+        totals(user=admin_user, now=NOON)
+
+    with connection.cursor() as cursor:
+        plans = [cursor.execute(f"EXPLAIN QUERY PLAN {query['sql']}").fetchall() for query in queries]
+    steps = [row[3] for plan in plans for row in plan]
+    assert len(steps) == 3
+    assert all("USING COVERING INDEX" in step for step in steps), steps
+
+
+def test_a_batch_of_due_jobs_is_read_in_order_and_no_further():
+    """Sorted by their ids, 16,667 due in one minute were read 35 times: 41 ms a batch in place of 2."""
+    JobFactory.create_batch(3)
+
+    plan = Job.objects.due(NOON)[:2].explain()
+
+    assert "job_next_run" in plan
+    assert "TEMP B-TREE" not in plan
