@@ -84,6 +84,11 @@ class SchedulerProcess:
     def pid(self) -> int:
         return self.process.pid
 
+    def sending_pid(self) -> int:
+        """The child that makes the calls."""
+        tasks = Path(f"/proc/{self.pid}/task").iterdir()
+        return next(int(pid) for task in tasks for pid in (task / "children").read_text().split())
+
     def kill(self) -> None:
         self.process.kill()
         self.process.wait(10)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -52,6 +54,28 @@ def test_killed_in_a_burst_every_slot_has_one_row_and_nobody_is_called_twice(
 
     summary = account(http_sink, jobs)
     assert summary["failed:interrupted"] > 0, "the kill met nothing in flight"
+    assert set(summary) <= {"success:", "failed:interrupted"}, summary
+
+
+@pytest.mark.databases
+def test_where_the_process_that_makes_the_calls_dies_a_standby_goes_on(
+    schedulers: Schedulers, http_sink: HttpSink
+):
+    http_sink.by_default(Reply(delay_s=1.0))
+    leader = schedulers.start_leader()
+    schedulers.start()
+    due = in_seconds(2)
+    later = due + timedelta(seconds=6)
+    jobs = make_jobs([http_sink.url(f"/child/{n}") for n in range(110)], [due] * 100 + [later] * 10)
+
+    http_sink.wait_for(20, 30)
+    os.kill(leader.sending_pid(), signal.SIGKILL)
+    assert leader.process.wait(30) == 1
+    wait_until(lambda: JobExecution.objects.count() == 110 and all_ended(), 60, schedulers.logs)
+
+    summary = account(http_sink, jobs)
+    assert summary["failed:interrupted"] > 0, "the kill met nothing in flight"
+    assert summary["success:"] >= 10
     assert set(summary) <= {"success:", "failed:interrupted"}, summary
 
 
