@@ -75,6 +75,9 @@ class LeanModel(models.Model):
         for name, make in made:
             if name not in values:
                 new.__dict__[name] = make()
+        if len(new.__dict__) != len(plain) + len(made):
+            columns = {field.attname for field in cls._meta.concrete_fields}
+            raise TypeError(f"{cls.__name__} has no columns {sorted(values.keys() - columns)}")
         new._state = ModelState()
         return new
 
@@ -83,5 +86,6 @@ class LeanModel(models.Model):
 def _defaults(model: type[models.Model]) -> tuple[dict[str, Any], list[tuple[str, Callable[[], Any]]]]:
     """The defaults of a model's columns: values, and functions that make one for each row."""
     fields = model._meta.concrete_fields
-    plain = {field.attname: field.get_default() for field in fields if not callable(field.default)}
-    return plain, [(field.attname, field.get_default) for field in fields if callable(field.default)]
+    made = [field for field in fields if field.has_default() and callable(field.default)]
+    plain = {field.attname: field.get_default() for field in fields if field not in made}
+    return plain, [(field.attname, field.get_default) for field in made]

@@ -4,6 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 from django.contrib import admin
+from django.core.checks import run_checks
 from django.test import Client
 from django.urls import reverse
 from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
@@ -11,6 +12,7 @@ from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
 from accounts.models import User
 from accounts.tests.factories import PASSWORD, UserFactory
 from accounts.throttle import ACCOUNT_LIMIT, ADDRESS_LIMIT
+from cronsched import admin_config
 from cronsched.core.admin import BaseAdmin
 
 pytestmark = pytest.mark.django_db
@@ -147,3 +149,12 @@ def test_a_refused_or_missing_page_says_so_in_words(viewer_site, path, status, w
 
     assert response.status_code == status
     assert words in response.content.decode()
+
+
+def test_the_checks_of_pages_look_at_all_of_them(monkeypatch):
+    """Pages are looked for when their paths are: a check that came before would have nothing to look at."""
+    looked_for = []
+    monkeypatch.setattr(admin_config, "import_module", looked_for.append)
+    monkeypatch.setattr(admin_config, "check_admin_app", lambda app_configs, **options: looked_for)
+
+    assert run_checks(tags=["admin"]) == ["cronsched.urls"]

@@ -83,3 +83,9 @@ def test_a_fresh_row_can_be_saved_and_has_its_relations():
     JobExecution.fresh(**values).save(force_insert=True)
 
     assert JobExecution.objects.get().job == job
+
+
+@pytest.mark.parametrize("values", [{"job": None}, {"statsu": "queued"}])
+def test_a_fresh_row_takes_columns_only(values):
+    with pytest.raises(TypeError, match=next(iter(values))):
+        JobExecution.fresh(**values)

@@ -172,6 +172,7 @@ class Engine:
             "tick": self._ticks,
             "turn of the lease": self.keeper.turns,
             "attempt to record": self.recorder.attempts,
+            "beginning of a call": self.sender.begun,
         }
         for name, count in counts.items():
             stuck_s = self._looks_without(name, count) * WATCH_S

@@ -25,6 +25,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
@@ -70,11 +71,8 @@ _INTERRUPTED: Final = Verdict(
     reason=Reason.INTERRUPTED,
     error_message="Interrupted by shutdown, the outcome is unknown.",
 )
-_INTERNAL: Final = Verdict(
-    outcome=Outcome.FAILED,
-    reason=Reason.INTERNAL,
-    error_message="An internal error kept this run from being sent; the scheduler's log has the details.",
-)
+INTERNAL_TEXT: Final = "An internal error kept this run from being sent; the scheduler's log has the details."
+_INTERNAL: Final = Verdict(outcome=Outcome.FAILED, reason=Reason.INTERNAL, error_message=INTERNAL_TEXT)
 
 
 def utc_now() -> datetime:
@@ -179,6 +177,9 @@ class Sending(Protocol):
     @property
     def free(self) -> int: ...
 
+    @property
+    def begun(self) -> int | None: ...
+
     def start(self) -> None: ...
 
     def submit(self, deliveries: Sequence[Delivery]) -> None: ...
@@ -217,7 +218,7 @@ class Sender:
         self._steady = steady
         self._clock = clock
         self._lock = threading.Lock()
-        self._in_flight = 0
+        self._in_flight = self._begun = 0
         self._is_open = False
         self._thread: threading.Thread | None = None
         # Only the loop's thread touches these.
@@ -240,6 +241,11 @@ class Sender:
         """How many more to claim; none while enough wait here to be begun."""
         in_flight = self._in_flight
         return room(in_flight, waiting=in_flight - len(self._running), most=self.max_in_flight)
+
+    @property
+    def begun(self) -> int | None:
+        """How many have been begun; None while none waits to be, which is for long where something hangs."""
+        return self._begun if self._in_flight > len(self._running) else None
 
     def trust(self, until_s: float) -> None:
         """Begin nothing, and send no first byte, from `until_s` (of `steady`) on: the lease ends then."""
@@ -280,7 +286,9 @@ class Sender:
     def hurry(self) -> None:
         """Cut off at once what a stop is still waiting for."""
         if self._thread is not None and not self._is_open:
-            self._loop.call_soon_threadsafe(self._cut_off)
+            # Its loop may have ended meanwhile.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._cut_off)
 
     def is_alive(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
@@ -325,6 +333,7 @@ class Sender:
             self._running[task] = attempt
             task.add_done_callback(self._end)
         if count:
+            self._begun += count
             self._on_begun(count)
             self._begin_soon()
 

@@ -38,7 +38,7 @@ from uuid import UUID
 
 from cronsched.garbage import collect_rarely
 from jobs.engine.messages import Delivery, DeliveryResult, Outcome, Reason
-from jobs.engine.send import CANCEL_S, OnResult, Sender, SenderConfig, room, utc_now
+from jobs.engine.send import CANCEL_S, INTERNAL_TEXT, OnResult, Sender, SenderConfig, room, utc_now
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,8 @@ DIED_TEXT: Final = (
     "the receiver, then run the job by hand if needed."
 )
 _ROOT: Final = Path(__file__).resolve().parents[2]
+# What starts the child: for tests, which give it less than it needs.
+_COMMAND: Final[tuple[str, ...]] = ()
 # An interpreter with its modules is there in a quarter of a second; on a machine out of breath, later.
 _START_S: Final = 60.0
 # The child gathers what has come for so long before it tells: each message wakes both sides.
@@ -75,9 +77,9 @@ class SenderProcess:
         self._is_open = False
         # Written by a thread of its own: who submits or renews the lease never waits for the child.
         self._orders: SimpleQueue[tuple[str, Any] | None] = SimpleQueue()
-        # What has no result yet; and of all that was submitted, how many have not been begun.
+        # What has no result yet; and of all that was submitted, how many wait to be begun, and have been.
         self._sent: dict[_Key, Delivery] = {}
-        self._waiting = 0
+        self._waiting = self._begun = 0
         self._reader = threading.Thread(target=self._read, name="sender", daemon=True)
 
     @property
@@ -89,6 +91,11 @@ class SenderProcess:
     def free(self) -> int:
         """How many more to claim; none while enough wait to be begun."""
         return room(len(self._sent), waiting=self._waiting, most=self._max_in_flight)
+
+    @property
+    def begun(self) -> int | None:
+        """As of `Sender`: how many have been begun, while others wait to be."""
+        return self._begun if self._waiting else None
 
     def start(self) -> None:
         """Start the child and return when it can send. Raises RuntimeError; why, its standard error says."""
@@ -132,7 +139,7 @@ class SenderProcess:
         if not was_open:
             return
         self._orders.put(("stop", drain_s))
-        self._reader.join(drain_s + 3 * CANCEL_S)
+        self._reader.join(drain_s + 2 * CANCEL_S)
         if self._reader.is_alive():
             logger.error("the process that makes the calls did not stop in_flight=%d", self.in_flight)
             self._process.kill()
@@ -151,24 +158,57 @@ class SenderProcess:
     def _write(self) -> None:
         try:
             while (order := self._orders.get()) is not None:
-                self._pipe.send(order)
+                self._order(*order)
         except OSError:
             # It has died: the reader sees the end, and settles what is left.
             return
+        except Exception:
+            logger.exception("the process that makes the calls cannot be told what to do, it is ended")
+            self._process.kill()
+
+    def _order(self, name: str, value: Any) -> None:
+        try:
+            self._pipe.send((name, value))
+        except OSError:
+            raise
+        except Exception:
+            if name != "submit":
+                raise
+            # One of them cannot be written down, nested too deeply say: it must not stop the others.
+            if len(value) == 1:
+                self._refuse(value[0])
+                return
+            for delivery in value:
+                self._order(name, (delivery,))
+
+    def _refuse(self, delivery: Delivery) -> None:
+        logger.exception("delivery cannot be handed over execution=%s", delivery.execution_id)
+        with self._lock:
+            is_here = self._sent.pop(_key(delivery), None) is not None
+            self._waiting -= 1
+        if is_here:
+            self._end([delivery], Outcome.FAILED, reason=Reason.INTERNAL, error_message=INTERNAL_TEXT)
 
     def _read(self) -> None:
         try:
             while True:
                 self._take(self._pipe.recv())
         except (EOFError, OSError):
+            pass
+        except Exception:
+            logger.exception("the process that makes the calls is not understood, it is ended")
+            self._process.kill()
+        finally:
             self._orders.put(None)
-            self._lose_rest()
             self._process.wait()
+            self._lose_rest()
 
     def _take(self, news: Iterable[_News]) -> None:
         results = [one for one in news if isinstance(one, DeliveryResult)]
+        begun = sum(one for one in news if isinstance(one, int))
         with self._lock:
-            self._waiting -= sum(one for one in news if isinstance(one, int))
+            self._waiting -= begun
+            self._begun += begun
             for result in results:
                 del self._sent[result.execution_id, result.claim_token]
         for result in results:
@@ -214,7 +254,7 @@ def _start(end: int) -> subprocess.Popen[bytes]:
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")]))
     # -P: a file that lies in the directory where it is started is no module of ours.
     return subprocess.Popen(  # noqa: S603 - ourselves
-        [sys.executable, "-P", "-m", __name__, str(end)],
+        [*_COMMAND, sys.executable, "-P", "-m", __name__, str(end)],
         pass_fds=[end],
         stdin=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": path},
@@ -241,17 +281,23 @@ def main(end: int) -> None:
     pipe: Any = Connection(end)
     news: SimpleQueue[_News] = SimpleQueue()
     logging.basicConfig(level=logging.INFO, handlers=[QueueHandler(news)])
+    sender = Sender(pipe.recv(), on_result=news.put, on_begun=news.put)
+    sender.start()
+    collect_rarely()
+    pipe.send(sender.max_in_flight)
+    teller = threading.Thread(target=_tell, args=(sender, news, pipe), daemon=True)
+    teller.start()
     try:
-        sender = Sender(pipe.recv(), on_result=news.put, on_begun=news.put)
-        sender.start()
-        collect_rarely()
-        pipe.send(sender.max_in_flight)
-        threading.Thread(target=_tell, args=(sender, news, pipe), daemon=True).start()
         while True:
             _obey(pipe.recv(), sender, news)
     except (EOFError, OSError):
         # The parent is gone. What is under way would be told to nobody.
         os._exit(0)
+    except Exception:
+        traceback.print_exc()
+        # What has come so far is told; the parent settles the rest.
+        news.put(None)
+        teller.join()
 
 
 def _obey(order: tuple[str, Any], sender: Sender, news: SimpleQueue[_News]) -> None:

@@ -253,3 +253,16 @@ def test_a_tick_that_finds_nothing_reads_twice_and_locks_nothing(engine):
     statements = [query["sql"] for query in queries]
     assert len(statements) == 2, statements
     assert all(sql.startswith("SELECT") and "FOR UPDATE" not in sql for sql in statements)
+
+
+def test_a_sender_that_stands_still_is_a_fault_and_one_that_begins_calls_is_not(healthy, monkeypatch):
+    def last_fault(begun: Iterator[int | None]) -> str:
+        monkeypatch.setattr(type(healthy.sender), "begun", property(lambda self: next(begun)))
+        for _ in range(int(healthy._stuck_s / loop.WATCH_S) + 2):
+            healthy.tick()
+            fault: str = healthy.fault()
+        return fault
+
+    assert last_fault(itertools.count(1)) == ""
+    assert last_fault(itertools.repeat(None)) == ""
+    assert "no beginning of a call has come to its end" in last_fault(itertools.repeat(5))

@@ -405,6 +405,29 @@ def test_stop_cuts_off_what_takes_too_long(harness, http_sink):
     assert sender.in_flight == 0
 
 
+def test_hurrying_a_sender_that_has_stopped_is_nothing(harness, http_sink):
+    sender = harness.start()
+    sender.stop(1)
+
+    sender.hurry()
+
+    assert not sender.is_alive()
+
+
+def test_how_many_were_begun_is_told_while_some_wait(harness, http_sink):
+    http_sink.by_default(Reply(hold=True), Reply())
+    sender = harness.start(dataclasses.replace(CONFIG, max_in_flight=1))
+    assert sender.begun is None
+
+    sender.submit([delivery(http_sink.url(), number) for number in (1, 2)])
+    http_sink.wait_for(1)
+
+    assert sender.begun == 1
+    http_sink.release()
+    harness.take(2)
+    assert sender.begun is None
+
+
 def test_stop_hands_back_what_has_not_begun(harness, http_sink):
     http_sink.by_default(Reply(hold=True))
     sender = harness.start(dataclasses.replace(CONFIG, max_in_flight=1))

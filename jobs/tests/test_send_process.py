@@ -285,3 +285,88 @@ def test_a_parent_that_is_killed_takes_its_child_with_it(http_sink: HttpSink):
     parent.wait()
 
     wait_until(lambda: is_ended(child))
+
+
+def test_a_delivery_that_cannot_be_handed_over_ends_alone(harness, http_sink, caplog):
+    nested: dict[str, Any] = {}
+    for _ in range(900):
+        nested = {"a": nested}
+    sender = harness.start()
+
+    sender.submit([delivery(http_sink.url(), number) for number in (1, 2)])
+    sender.submit([delivery(http_sink.url(), 3, payload=nested), delivery(http_sink.url(), 4)])
+
+    results = {result.execution_id.int: result for result in harness.take(4)}
+    assert {number: result.reason for number, result in results.items()} == {
+        1: Reason.NONE,
+        2: Reason.NONE,
+        3: Reason.INTERNAL,
+        4: Reason.NONE,
+    }
+    assert "log has the details" in results[3].error_message
+    assert f"delivery cannot be handed over execution={results[3].execution_id}" in caplog.text
+    wait_until(lambda: (sender.in_flight, sender.begun, sender.free) == (0, None, 4000))
+
+
+def test_what_cannot_be_told_to_the_child_ends_it(harness, http_sink, monkeypatch, caplog):
+    """An order that is lost, of how long the lease may be trusted say, must not be missed in silence."""
+    http_sink.by_default(Reply(hold=True))
+    sender = harness.start()
+    sender.submit([delivery(http_sink.url())])
+    http_sink.wait_for(1)
+
+    sender.trust(lambda: "no number")  # type: ignore[arg-type]
+
+    assert [result.reason for result in harness.take()] == [Reason.INTERRUPTED]
+    wait_until(lambda: not sender.is_alive())
+
+
+def test_news_that_cannot_be_taken_end_it_and_every_run(harness, http_sink, monkeypatch):
+    monkeypatch.setattr(SenderProcess, "_take", lambda self, news: 1 / 0)
+    sender = harness.start()
+
+    sender.submit([delivery(http_sink.url())])
+
+    assert [result.reason for result in harness.take()] == [Reason.INTERRUPTED]
+    wait_until(lambda: not sender.is_alive())
+    assert sender._process.poll() is not None
+
+
+def test_a_child_that_stands_still_is_seen(harness, http_sink):
+    sender = harness.start()
+    assert sender.begun is None
+    sender.submit([delivery(http_sink.url())])
+    harness.take()
+    wait_until(lambda: sender.begun is None)
+    os.kill(sender._process.pid, signal.SIGSTOP)
+
+    sender.submit([delivery(http_sink.url(), 2)])
+
+    assert sender.begun == 1
+    os.kill(sender._process.pid, signal.SIGCONT)
+    harness.take()
+    wait_until(lambda: sender.begun is None)
+
+
+def test_a_child_that_stands_still_is_left_behind_in_time(harness, http_sink, monkeypatch):
+    monkeypatch.setattr(send_process, "CANCEL_S", 0.2)
+    sender = harness.start()
+    os.kill(sender._process.pid, signal.SIGSTOP)
+    sender.submit([delivery(http_sink.url())])
+    began = time.monotonic()
+
+    sender.stop(0.1)
+
+    assert time.monotonic() - began < 3
+    assert [result.reason for result in harness.take()] == [Reason.INTERRUPTED]
+    assert sender._process.returncode == -signal.SIGKILL
+
+
+def test_why_a_child_cannot_start_stands_on_its_standard_error(monkeypatch, capfd):
+    # As many open files as an interpreter needs, and not the loop.
+    monkeypatch.setattr(send_process, "_COMMAND", ("sh", "-c", 'ulimit -n 9; exec "$@"', "sh"))
+
+    with pytest.raises(RuntimeError, match="did not start"):
+        SenderProcess(CONFIG, on_result=print).start()
+
+    assert "Too many open files" in capfd.readouterr().err
