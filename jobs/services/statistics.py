@@ -17,6 +17,7 @@ from uuid import UUID
 from django.db.models import Max, Min, Q, Sum
 
 from jobs.choices import IN_FLIGHT, Span, Status
+from jobs.engine.job_tally import BUSY
 from jobs.engine.mark import read_mark
 from jobs.engine.spans import ceiling, floor, following
 from jobs.engine.sums import NUMBERS, counted
@@ -24,8 +25,9 @@ from jobs.models import JobExecution, JobTally, RunTally
 from jobs.querysets import RunFilter, between
 
 FOREVER: Final = datetime.max.replace(tzinfo=UTC)
-# Up to so many runs are passed over on the way to a page: index entries, read sooner than one more tally is.
-WALKED: Final = 5_000
+# Up to so many runs of a month or day are passed over on the way to a page, rather than asking for its parts.
+# Of one job, months with fewer have no days; so many entries of a day are read sooner than its hours.
+FEW: Final = {Span.MONTH: BUSY, Span.DAY: 5_000}
 
 
 # Status, runs, of these those with a duration, its sum in seconds.
@@ -103,7 +105,7 @@ def list_runs(wanted: RunFilter, *, offset: int, size: int) -> Listing:
         return Listing(total=total, ids=[])
     reach, before = _reach(buckets, offset=offset, size=size)
     for longer, shorter in pairwise(span for span, _ in _scale(wanted).spans):
-        if not wanted.traits and offset - before + size <= WALKED:
+        if _is_ordered(wanted) and offset - before + size <= FEW[longer]:
             break
         finer = _finer(wanted, reach, longer, shorter)
         closer, more = _reach(finer, offset=offset - before, size=size)
@@ -112,6 +114,12 @@ def list_runs(wanted: RunFilter, *, offset: int, size: int) -> Listing:
             reach, before = closer, before + more
     near = replace(wanted, start=reach[-1].begins_at, end=reach[0].ends_at)
     return Listing(total=total, ids=_ids(JobExecution.objects.matching(near), offset - before, size))
+
+
+def _is_ordered(wanted: RunFilter) -> bool:
+    """Whether an index has what matches in order, and nothing between: all, or those of one status."""
+    is_one_status = wanted.job_id is None and len(wanted.statuses) == len(wanted.traits) == 1
+    return is_one_status or not wanted.traits
 
 
 def _ids(runs: Any, offset: int, size: int) -> list[UUID]:
@@ -330,7 +338,7 @@ def _finer(wanted: RunFilter, reach: list[_Bucket], longer: Span, shorter: Span)
     parts = [
         _Part(span=shorter, begin=bucket.begins_at, end=bucket.ends_at)
         for bucket in {reach[0], reach[-1]}
-        if bucket.span == longer and bucket.ends_at and bucket.held > WALKED
+        if bucket.span == longer and bucket.ends_at and bucket.held > FEW[longer]
     ]
     if not parts:
         return reach

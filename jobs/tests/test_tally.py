@@ -51,7 +51,7 @@ def nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 def few_are_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some jobs keep the days of some months here, none has its slice for itself, and pages are far apart."""
     monkeypatch.setattr(job_tally, "BUSY", 4)
-    monkeypatch.setattr(statistics, "WALKED", 4)
+    monkeypatch.setattr(statistics, "FEW", {Span.MONTH: 4, Span.DAY: 4})
     monkeypatch.setattr(job_tally, "JOBS_AT_ONCE", 2)
 
 
@@ -830,9 +830,12 @@ def test_a_page_costs_a_few_statements(
         # Within a month: its days; of those that hold many, the hours.
         (RunFilter(), 7, 5),
         (RunFilter(), 10, 6),
-        (RunFilter(statuses=("failed",)), 2, 6),
+        (RunFilter(trigger_type="scheduled"), 7, 6),
+        # What matches may stand anywhere in a month; those of one status stand together.
+        (RunFilter(statuses=("failed",)), 1, 4),
+        (RunFilter(statuses=("failed", "queued")), 1, 6),
         # A month that holds few.
-        (RunFilter(statuses=("failed",)), 3, 4),
+        (RunFilter(statuses=("failed", "queued")), 3, 4),
     ],
 )
 def test_a_page_in_a_month_costs_a_few_statements(
