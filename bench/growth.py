@@ -6,7 +6,7 @@
 
 The smallest first. Each cell is statements · median ms of CPU in this process and the database's thread
 (SQLite) or wall time (a server); the last column is the last database's median to the first's. Requests are
-made in the process, `--repeat` times each, the databases in turn, three rounds, so that a busy minute of
+made in the process, `--repeat` times each, the databases in turn, nine rounds, so that a busy minute of
 the machine falls on all. `full` is a job with more runs than a page holds, on each of them.
 """
 
@@ -24,7 +24,7 @@ from typing import Any
 
 from bench.project import describe_run, start_django
 
-ROUNDS = 3
+ROUNDS = 9
 PAGE = 20
 MONTH = "from=2026-10-01T00:00:00Z&to=2026-11-01T00:00:00Z"
 
@@ -63,7 +63,7 @@ def _options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--database", action="append", required=True, help="filled; repeat, smallest first")
-    parser.add_argument("--repeat", type=int, default=20)
+    parser.add_argument("--repeat", type=int, default=10)
     parser.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -18,27 +18,29 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models import F
-from django.db.models.functions import TruncDay
 
-from cronsched.core.db import let_others_write, locked, retry_conflicts
+from cronsched.core.db import let_others_write, retry_conflicts
 from jobs.choices import Span
 from jobs.engine.lease import Term, prove
+from jobs.engine.mark import Mark, locked_mark, read_mark
 from jobs.engine.spans import floor, following
 from jobs.engine.sums import (
     NUMBERS,
     TRAITS,
     Sums,
-    counted,
+    by,
+    count_runs,
     differing,
-    first_known,
     first_start,
     insert,
+    known,
+    replace,
     sum_up,
 )
 from jobs.models import Job, JobExecution, JobTally, TallyMark
@@ -49,14 +51,8 @@ logger = logging.getLogger(__name__)
 BUSY: Final = 200
 JOBS_AT_ONCE: Final = 100
 _ATTEMPTS: Final = 3
-# The key of sums in this module: the job, where the span begins, and TRAITS.
-_KEY: Final = ("job_id", "begins_at", *TRAITS)
-
-
-class _Mark(NamedTuple):
-    counted_until: datetime | None
-    jobs_counted_until: datetime | None
-    changes: int
+# The key of sums in this module.
+JOB_KEY: Final = ("begins_at", "job_id", *TRAITS)
 
 
 class _Part(NamedTuple):
@@ -96,8 +92,8 @@ def count_jobs(*, term: Term) -> None:
 
 
 def _next_part(term: Term) -> _Part | None:
-    mark = _mark()
-    if mark is None or mark.counted_until is None:
+    mark = read_mark()
+    if mark.counted_until is None:
         return None
     # Of a history that was never counted by job, there is nothing before the first run.
     begin = mark.jobs_counted_until or first_start()
@@ -117,31 +113,31 @@ def _next_part(term: Term) -> _Part | None:
 
 
 def _count_some(part: _Part, job_ids: list[UUID], term: Term) -> int:
-    mark = _mark()
-    if mark is None or not _is_next(part, mark):
+    mark = read_mark()
+    if not _is_next(part, mark):
         raise _Changed
     _store(part, job_ids, _days(part, job_ids), mark=mark, term=term)
     return len(job_ids)
 
 
 def _pass(part: _Part, term: Term) -> int:
-    mark = _mark()
-    if mark is None or not _is_next(part, mark):
+    mark = read_mark()
+    if not _is_next(part, mark):
         raise _Changed
     _move(mark, part.end, term)
     return 1
 
 
 @retry_conflicts
-def _move(mark: _Mark, to: datetime, term: Term) -> None:
+def _move(mark: Mark, to: datetime, term: Term) -> None:
     with transaction.atomic():
         prove(term)
-        if _locked_mark() != mark:
+        if locked_mark() != mark:
             raise _Changed
         TallyMark.objects.update(jobs_counted_until=to)
 
 
-def _is_next(part: _Part, mark: _Mark) -> bool:
+def _is_next(part: _Part, mark: Mark) -> bool:
     is_closed = mark.counted_until is not None and mark.counted_until >= part.end
     return is_closed and mark.jobs_counted_until == part.begin
 
@@ -164,30 +160,16 @@ def _some_jobs() -> Iterator[list[UUID]]:
         some = list(jobs.filter(pk__gt=some[-1])[:JOBS_AT_ONCE])
 
 
-def _mark() -> _Mark | None:
-    return _first_mark(TallyMark.objects.all())
-
-
-def _locked_mark() -> _Mark | None:
-    return _first_mark(locked(TallyMark.objects.all()))
-
-
-def _first_mark(marks: Any) -> _Mark | None:
-    found = marks.values_list(*_Mark._fields).first()
-    return None if found is None else _Mark(*found)
-
-
 def _days(part: _Part, job_ids: list[UUID]) -> Sums:
     """The runs themselves, by job and day: each job's part of the index by job."""
     runs = JobExecution.objects.filter(
         job_id__in=job_ids, started_at__gte=part.begin, started_at__lt=part.end
     )
-    rows = runs.order_by().annotate(begins_at=TruncDay("started_at", tzinfo=UTC))
-    return sum_up(rows.values_list(*_KEY).annotate(*counted()))
+    return count_runs(runs, Span.DAY, JOB_KEY)
 
 
 def _tallied(span: Span, part: _Part, job_ids: list[UUID]) -> list[tuple[Any, ...]]:
-    return list(_tallies(span, part, job_ids).values_list(*_KEY, *NUMBERS))
+    return list(_tallies(span, part, job_ids).values_list(*JOB_KEY, *NUMBERS))
 
 
 def _tallies(span: Span, part: _Part, job_ids: list[UUID]) -> Any:
@@ -196,36 +178,26 @@ def _tallies(span: Span, part: _Part, job_ids: list[UUID]) -> Any:
     )
 
 
-def _rows(sums: Sums) -> Iterator[tuple[Any, ...]]:
-    return ((*key, *numbers) for key, numbers in sums.items())
-
-
-def _by(span: Span, sums: Sums) -> Sums:
-    """The same in longer spans."""
-    return sum_up((row[0], floor(row[1], span), *row[2:]) for row in _rows(sums))
-
-
 def _kept(part: _Part, days: Sums) -> dict[Span, Sums]:
     """What the table says of a part: one that ends its month begins with it, too."""
     if not part.is_last:
         return {Span.DAY: days}
     runs: Counter[UUID] = Counter()
-    for (job_id, *_), (count, *_) in days.items():
+    for (_, job_id, *_), (count, *_) in days.items():
         runs[job_id] += count
-    busy = {key: numbers for key, numbers in days.items() if runs[key[0]] > BUSY}
-    return {Span.DAY: busy, Span.MONTH: _by(Span.MONTH, days)}
+    busy = {key: numbers for key, numbers in days.items() if runs[key[1]] > BUSY}
+    return {Span.DAY: busy, Span.MONTH: by(Span.MONTH, days)}
 
 
 @retry_conflicts
-def _store(part: _Part, job_ids: list[UUID], days: Sums, *, mark: _Mark, term: Term) -> None:
+def _store(part: _Part, job_ids: list[UUID], days: Sums, *, mark: Mark, term: Term) -> None:
     """Put these sums in the place of what the table says of the part; raises _Changed if `mark` is past."""
     with transaction.atomic():
         prove(term)
-        if _locked_mark() != mark:
+        if locked_mark() != mark:
             raise _Changed
         for span, sums in _kept(part, days).items():
-            _tallies(span, part, job_ids).delete()
-            insert(JobTally, span, _KEY, sums)
+            replace(_tallies(span, part, job_ids), span, JOB_KEY, sums)
 
 
 # ---- changes of the past: within the transaction of the change, TallyMark locked ----------------
@@ -235,16 +207,16 @@ def forget(hours: Sums) -> None:
     """Take runs that are about to be deleted out of what was counted, given by job and hour."""
     TallyMark.objects.update(changes=F("changes") + 1)
     for span in (Span.DAY, Span.MONTH):
-        sums = _by(span, hours)
+        sums = by(span, hours)
         # A run that was counted stands in a row that is there.
         there = _there(span, {key[0] for key in sums}, {key[1] for key in sums})
         counted_before = {key: numbers for key, numbers in sums.items() if key[:2] in there}
-        insert(JobTally, span, _KEY, counted_before, sign=-1)
+        insert(JobTally, span, JOB_KEY, counted_before, sign=-1)
 
 
-def _there(span: Span, job_ids: Collection[UUID], begins: Collection[datetime]) -> set[tuple[Any, ...]]:
+def _there(span: Span, begins: Collection[datetime], job_ids: Collection[UUID]) -> set[tuple[Any, ...]]:
     rows = JobTally.objects.filter(job_id__in=job_ids, span=span, begins_at__in=begins).order_by()
-    return set(rows.values_list("job_id", "begins_at").distinct())
+    return set(rows.values_list("begins_at", "job_id").distinct())
 
 
 def reopen(since: datetime) -> None:
@@ -261,17 +233,13 @@ def recount_jobs(*, term: Term) -> int:
 
     For how many jobs and months they differed; each time is logged.
     """
-    mark = _mark()
-    first = first_known(JobTally)
-    if mark is None or mark.jobs_counted_until is None or first is None:
-        return 0
-    wrong, begin = 0, floor(first, Span.MONTH)
-    while begin < mark.jobs_counted_until:
-        part = _Part(begin, min(following(begin, Span.MONTH), mark.jobs_counted_until))
+    wrong = 0
+    until = read_mark().jobs_counted_until
+    for month in known(JobTally, Span.MONTH, until):
+        part = _Part(month, min(following(month, Span.MONTH), until or month))
         for job_ids in _some_jobs():
             wrong += _recount_some(part, job_ids, term)
             let_others_write()
-        begin = following(begin, Span.MONTH)
     return wrong
 
 
@@ -284,8 +252,8 @@ def _recount_some(part: _Part, job_ids: list[UUID], term: Term) -> int:
 
 
 def _compare(part: _Part, job_ids: list[UUID], term: Term) -> int:
-    mark = _mark()
-    if mark is None or mark.jobs_counted_until is None or mark.jobs_counted_until < part.end:
+    mark = read_mark()
+    if mark.jobs_counted_until is None or mark.jobs_counted_until < part.end:
         return 0
     days = _days(part, job_ids)
     wrong: set[UUID] = set()
@@ -295,9 +263,9 @@ def _compare(part: _Part, job_ids: list[UUID], term: Term) -> int:
         right = sums
         if span == Span.DAY:
             # Of a job that has days here: a month may be busy no more since some of its runs were deleted.
-            having = {row[0] for row in rows}
-            right = {key: numbers for key, numbers in days.items() if key[0] in having}
-        wrong |= {key[0] for key in differing(sum_up(rows), right)}
+            having = {row[1] for row in rows}
+            right = {key: numbers for key, numbers in days.items() if key[1] in having}
+        wrong |= {key[1] for key in differing(sum_up(rows), right)}
         is_tidy = is_tidy and len(rows) == len(sums)
     if wrong or not is_tidy:
         _store(part, job_ids, days, mark=mark, term=term)

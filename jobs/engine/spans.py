@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -32,3 +33,11 @@ def ceiling(moment: datetime, span: Span) -> datetime:
     """This moment where a span begins with it, else the beginning of the next one."""
     whole = floor(moment, span)
     return whole if whole == moment else following(whole, span)
+
+
+def beginnings(span: Span, first: datetime, end: datetime) -> Iterator[datetime]:
+    """Where each span begins, from that which holds `first`, before `end`."""
+    begin = floor(first, span)
+    while begin < end:
+        yield begin
+        begin = following(begin, span)

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
-from django.db.models import Count, Min, Sum
+from django.db.models import Count, Min, QuerySet, Sum
+from django.db.models.functions import Trunc
 
 from jobs.choices import Span
+from jobs.engine.spans import beginnings, floor
 from jobs.models import JobExecution
 
 # What is counted apart, whatever else the key holds; and the numbers themselves.
 TRAITS: Final = ("status", "trigger_type", "execution_type")
 NUMBERS: Final = ("runs", "timed", "seconds")
 
-# By key: runs, how many of them have a duration, and its sum.
+# By key: runs, how many of them have a duration, and its sum. A key begins with where its span does.
 Sums = dict[tuple[Any, ...], tuple[int, int, float]]
 
 
@@ -26,15 +28,26 @@ def counted() -> tuple[Any, ...]:
     return Count("pk"), Count("duration_seconds"), Sum("duration_seconds")
 
 
+def count_runs(runs: QuerySet[JobExecution], span: Span, key: Sequence[str]) -> Sums:
+    """The runs themselves, by the spans in which they started and what else the key holds."""
+    rows = runs.order_by().annotate(begins_at=Trunc("started_at", span.value, tzinfo=UTC))
+    return sum_up(rows.values_list(*key).annotate(*counted()))
+
+
 def first_start() -> datetime | None:
     first: datetime | None = JobExecution.objects.aggregate(first=Min("started_at"))["first"]
     return first
 
 
-def first_known(table: Any) -> datetime | None:
-    """Where the first run started, or the first tally begins: runs that are gone may have left some."""
+def known(table: Any, span: Span, until: datetime | None) -> Iterator[datetime]:
+    """Where the spans of the history begin that end by `until` or hold it; None: nothing was counted.
+
+    From the first run on, or the first tally: runs that are gone may have left some.
+    """
     tallied = table.objects.aggregate(first=Min("begins_at"))["first"]
-    return min(filter(None, [first_start(), tallied]), default=None)
+    first = min(filter(None, [first_start(), tallied]), default=None)
+    if first is not None and until is not None:
+        yield from beginnings(span, first, until)
 
 
 def sum_up(rows: Iterable[tuple[Any, ...]]) -> Sums:
@@ -45,6 +58,11 @@ def sum_up(rows: Iterable[tuple[Any, ...]]) -> Sums:
         for number, value in enumerate((runs, timed, seconds or 0.0)):
             total[number] += value
     return {key: (int(runs), int(timed), seconds) for key, (runs, timed, seconds) in sums.items() if runs}
+
+
+def by(span: Span, sums: Sums) -> Sums:
+    """The same in longer spans."""
+    return sum_up((floor(key[0], span), *key[1:], *numbers) for key, numbers in sums.items())
 
 
 def insert(table: Any, span: Span, names: Sequence[str], sums: Sums, *, sign: int = 1) -> None:
@@ -62,6 +80,12 @@ def insert(table: Any, span: Span, names: Sequence[str], sums: Sums, *, sign: in
         ],
         batch_size=1000,
     )
+
+
+def replace(rows: QuerySet[Any], span: Span, names: Sequence[str], sums: Sums) -> None:
+    """Enter these sums in the place of these rows of a table of tallies."""
+    rows.delete()
+    insert(rows.model, span, names, sums)
 
 
 def same(one: Sums, other: Sums) -> bool:

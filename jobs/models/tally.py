@@ -1,4 +1,4 @@
-"""How many runs there were: the history counted once, by hour and by day, for a job by day and month (UTC).
+"""How many runs there were: the history counted once, by hour, day and month (UTC), and for each job.
 
 `jobs.engine.tally` and `jobs.engine.job_tally` write here, `jobs.services.statistics` reads; decision
 0003 says why it is so.
@@ -17,6 +17,7 @@ MARK_ID = 1
 class Tally(models.Model):
     """Runs that started in one span, by what lists filter. Rows add up: a deletion enters negative ones."""
 
+    span = KeyField(max_length=5, choices=Span.choices)
     begins_at = models.DateTimeField()
     status = KeyField(max_length=10, choices=Status.choices)
     trigger_type = KeyField(max_length=10, choices=TriggerType.choices)
@@ -34,9 +35,9 @@ class Tally(models.Model):
 
 
 class RunTally(Tally):
-    """Of all jobs. Only hours and days that end by `TallyMark.counted_until` count."""
-
-    span = KeyField(max_length=4, choices=[(span.value, span.label) for span in (Span.HOUR, Span.DAY)])
+    """Of all jobs. Only hours and days that end by `TallyMark.counted_until` count, and months that end by
+    `TallyMark.months_counted_until`.
+    """
 
     class Meta:
         ordering = ("span", "begins_at")
@@ -54,7 +55,6 @@ class JobTally(Tally):
     job = models.ForeignKey(
         "jobs.Job", on_delete=models.CASCADE, related_name="+", db_index=False, db_constraint=False
     )
-    span = KeyField(max_length=5, choices=[(span.value, span.label) for span in (Span.DAY, Span.MONTH)])
 
     class Meta:
         ordering = ("job", "span", "begins_at")
@@ -64,12 +64,14 @@ class JobTally(Tally):
 class TallyMark(models.Model):
     """One row. Every run that started before `counted_until` (a whole hour) has ended and is tallied.
 
-    Before `jobs_counted_until`, a whole day and never later than that, it is tallied by job, too. `changes`
-    grows with each change of what was counted.
+    Months are before `months_counted_until`: no later than that where hours are counted, and what is later
+    does not count. Before `jobs_counted_until`, a whole day and never later than `counted_until`, runs are
+    tallied by job, too. `changes` grows with each change of what was counted.
     """
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=MARK_ID, editable=False)
     counted_until = models.DateTimeField(null=True)
+    months_counted_until = models.DateTimeField(null=True)
     jobs_counted_until = models.DateTimeField(null=True)
     changes = models.PositiveBigIntegerField(default=0, db_default=0)
 

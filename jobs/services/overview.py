@@ -14,8 +14,9 @@ from django.db.models import Count, OuterRef, Q, Subquery, Sum
 from django.db.models.functions import TruncHour
 
 from jobs.choices import Span
+from jobs.engine.mark import read_mark
 from jobs.engine.spans import floor
-from jobs.models import Job, JobExecution, RunTally, TallyMark
+from jobs.models import Job, JobExecution, RunTally
 from jobs.querysets import RunFilter, between
 from jobs.services.statistics import Figures, StatusRow, figures, to_figures
 
@@ -38,8 +39,7 @@ def figures_between(bounds: Sequence[datetime]) -> list[Figures]:
 
 def _by_hour(start: datetime, end: datetime) -> Iterator[tuple[Any, ...]]:
     """Hour, status and numbers of [start, end), both whole hours."""
-    mark = TallyMark.objects.values_list("counted_until", flat=True).first()
-    middle = min(max(mark or start, start), end)
+    middle = min(max(read_mark().counted_until or start, start), end)
     tallies = RunTally.objects.filter(between("begins_at", start, middle), span=Span.HOUR).order_by()
     yield from tallies.values_list("begins_at", "status").annotate(Sum("runs"), Sum("timed"), Sum("seconds"))
     runs = JobExecution.objects.filter(between("started_at", middle, end)).order_by()

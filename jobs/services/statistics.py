@@ -1,7 +1,7 @@
 """Figures and pages of the history, exact and quick however long it is. Nothing is written here.
 
-What was counted (jobs.engine.tally) is read from the tallies, days before hours, of one job months before
-days; the rest, at both ends of a period and after the mark, from the runs themselves. So is a part of a
+What was counted (jobs.engine.tally) is read from the tallies: whole months, then days, then, of all jobs,
+hours; the rest, at both ends of a period and after the mark, from the runs themselves. So is a part of a
 month in which a job has no days: its runs there are few, and stand together in the index by job.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any, Final
 from uuid import UUID
 
@@ -17,12 +18,16 @@ from django.db.models import Max, Min, Q, Sum
 
 from jobs.choices import IN_FLIGHT, Span, Status
 from jobs.engine.job_tally import BUSY
+from jobs.engine.mark import read_mark
 from jobs.engine.spans import ceiling, floor, following
 from jobs.engine.sums import NUMBERS, counted
-from jobs.models import JobExecution, JobTally, RunTally, TallyMark
+from jobs.models import JobExecution, JobTally, RunTally
 from jobs.querysets import RunFilter, between
 
 FOREVER: Final = datetime.max.replace(tzinfo=UTC)
+# Up to so many runs of a month or day are passed over on the way to a page, rather than asking for its parts.
+# Of one job, months with fewer have no days; so many entries of a day are read sooner than its hours.
+FEW: Final = {Span.MONTH: BUSY, Span.DAY: 5_000}
 
 
 # Status, runs, of these those with a duration, its sum in seconds.
@@ -59,19 +64,16 @@ def figures(wanted: RunFilter) -> Figures:
     cover = _cover(wanted)
     if cover.parts:
         sums = {f"sum_{name}": Sum(name, filter=_condition(wanted)) for name in NUMBERS}
-        tallies = _tallies(wanted, cover.parts).values_list("span", "status")
-        found = list(tallies.annotate(Min("begins_at"), Max("begins_at"), **sums))
-        rows += [(status, *numbers) for _, status, _, _, *numbers in found if numbers[0]]
-        fine = [
-            moment
-            for span, _, first, last, *_ in found
-            if span == cover.scale.fine
-            for moment in (first, last)
-        ]
-        cover = cover.having(fine)
+        tallies = _tallies(wanted, cover.parts).values_list("status").annotate(**sums, **cover.ends())
+        short: list[datetime | None] = []
+        for status, runs, timed, seconds, *ends in tallies:
+            short += ends
+            if runs:
+                rows.append((status, runs, timed, seconds))
+        cover = cover.having(short)
     for edge in cover.edges(wanted):
-        runs = JobExecution.objects.matching(edge).order_by().values_list("status")
-        rows += runs.annotate(*counted())
+        counts = JobExecution.objects.matching(edge).order_by().values_list("status")
+        rows += counts.annotate(*counted())
     return to_figures(rows)
 
 
@@ -101,9 +103,23 @@ def list_runs(wanted: RunFilter, *, offset: int, size: int) -> Listing:
     total = sum(bucket.runs for bucket in buckets)
     if offset >= total:
         return Listing(total=total, ids=[])
-    reach, before = _refined(wanted, *_reach(buckets, offset=offset, size=size), offset=offset, size=size)
+    reach, before = _reach(buckets, offset=offset, size=size)
+    for longer, shorter in pairwise(span for span, _ in _scale(wanted).spans):
+        if _is_ordered(wanted) and offset - before + size <= FEW[longer]:
+            break
+        finer = _finer(wanted, reach, longer, shorter)
+        closer, more = _reach(finer, offset=offset - before, size=size)
+        # Nothing where runs of that span were deleted between the two readings.
+        if closer:
+            reach, before = closer, before + more
     near = replace(wanted, start=reach[-1].begins_at, end=reach[0].ends_at)
     return Listing(total=total, ids=_ids(JobExecution.objects.matching(near), offset - before, size))
+
+
+def _is_ordered(wanted: RunFilter) -> bool:
+    """Whether an index has what matches in order, and nothing between: all, or those of one status."""
+    is_one_status = wanted.job_id is None and len(wanted.statuses) == len(wanted.traits) == 1
+    return is_one_status or not wanted.traits
 
 
 def _ids(runs: Any, offset: int, size: int) -> list[UUID]:
@@ -116,18 +132,33 @@ def _ids(runs: Any, offset: int, size: int) -> list[UUID]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Scale:
-    """Which tallies there are, and their mark. `sparse`: not every coarse one has its fine ones."""
+    """Which tallies there are: spans, the longest first, each with the mark before which it counts.
+
+    `sparse`: not every longer one has its shorter ones.
+    """
 
     table: Any
-    mark: str
-    fine: Span
-    coarse: Span
+    spans: tuple[tuple[Span, str], ...]
     sparse: bool
 
+    @property
+    def shortest(self) -> Span:
+        return self.spans[-1][0]
 
-_ALL_JOBS: Final = _Scale(table=RunTally, mark="counted_until", fine=Span.HOUR, coarse=Span.DAY, sparse=False)
+
+_ALL_JOBS: Final = _Scale(
+    table=RunTally,
+    spans=(
+        (Span.MONTH, "months_counted_until"),
+        (Span.DAY, "counted_until"),
+        (Span.HOUR, "counted_until"),
+    ),
+    sparse=False,
+)
 _ONE_JOB: Final = _Scale(
-    table=JobTally, mark="jobs_counted_until", fine=Span.DAY, coarse=Span.MONTH, sparse=True
+    table=JobTally,
+    spans=((Span.MONTH, "jobs_counted_until"), (Span.DAY, "jobs_counted_until")),
+    sparse=True,
 )
 
 
@@ -154,14 +185,25 @@ class _Cover:
     scale: _Scale
     parts: tuple[_Part, ...] = ()
 
-    def having(self, fine: Sequence[datetime]) -> _Cover:
-        """The same, when fine tallies were found at these moments: a part without one is left to be counted.
+    def ends(self) -> dict[str, Any]:
+        """What `having` has to know of the tallies: where the first and the last of the shortest begin."""
+        if not self.scale.sparse:
+            return {}
+        is_short = Q(span=self.scale.shortest)
+        return {"first": Min("begins_at", filter=is_short), "last": Max("begins_at", filter=is_short)}
+
+    def having(self, short: Sequence[datetime | None]) -> _Cover:
+        """The same, when short tallies were found at these moments: a part without one is left to be counted.
 
         The first and the last will do, since such a part is the newest or the oldest.
         """
         if not self.scale.sparse:
             return self
-        parts = [part for part in self.parts if part.span == self.scale.coarse or any(map(part.holds, fine))]
+        parts = [
+            part
+            for part in self.parts
+            if part.span != self.scale.shortest or any(part.holds(moment) for moment in short if moment)
+        ]
         return replace(self, parts=tuple(parts))
 
     def edges(self, wanted: RunFilter) -> Iterator[RunFilter]:
@@ -178,29 +220,33 @@ class _Cover:
 
 
 def _cover(wanted: RunFilter) -> _Cover:
-    """The whole fine spans of the period before the mark; whole coarse ones of them as such."""
-    scale = _scale(wanted)
-    mark = TallyMark.objects.values_list(scale.mark, flat=True).first()
-    if mark is None or (wanted.start is not None and wanted.start >= mark):
+    """What of the period are whole spans before their mark: each in the longest there is."""
+    scale, mark = _scale(wanted), read_mark()
+    marks = [(span, getattr(mark, name)) for span, name in scale.spans]
+    *_, (_, until) = marks
+    if until is None or (wanted.start is not None and wanted.start >= until):
         return _Cover(scale=scale)
-    end = min(mark, floor(wanted.end or mark, scale.fine))
-    last = floor(end, scale.coarse)
-    begin, first = wanted.start, None
-    if begin is not None:
-        begin = ceiling(begin, scale.fine)
-        first = ceiling(begin, scale.coarse)
-    if first is not None and first > last:
-        parts = [_Part(span=scale.fine, begin=begin, end=end)]
-    else:
-        parts = [
-            _Part(span=scale.fine, begin=last, end=end),
-            _Part(span=scale.coarse, begin=first, end=last),
-        ]
-        if first is not None:
-            parts.append(_Part(span=scale.fine, begin=begin, end=first))
-    return _Cover(
-        scale=scale, parts=tuple(part for part in parts if part.begin is None or part.begin < part.end)
-    )
+    return _Cover(scale=scale, parts=tuple(_parts(wanted.start, min(until, wanted.end or until), marks)))
+
+
+def _parts(
+    begin: datetime | None, end: datetime, marks: Sequence[tuple[Span, datetime | None]]
+) -> Iterator[_Part]:
+    """Newest first; what is shorter than the shortest span is left out at both ends."""
+    if not marks:
+        return
+    (span, mark), *shorter = marks
+    first = None if begin is None else ceiling(begin, span)
+    last = None if mark is None else floor(min(end, mark), span)
+    if last is None or (first is not None and first > last):
+        yield from _parts(begin, end, shorter)
+        return
+    # Divided there even if no such span is whole: a job may have days of the one month and not of the other.
+    yield from _parts(last, end, shorter)
+    if first is None or first < last:
+        yield _Part(span=span, begin=first, end=last)
+    if first is not None:
+        yield from _parts(begin, first, shorter)
 
 
 def _tallies(wanted: RunFilter, parts: Iterable[_Part]) -> Any:
@@ -240,9 +286,8 @@ def _buckets(wanted: RunFilter) -> list[_Bucket]:
     tallied: list[_Bucket] = []
     if cover.parts:
         tallied = _tally_buckets(wanted, cover.parts)
-        cover = cover.having(
-            [bucket.begins_at for bucket in tallied if bucket.span == cover.scale.fine and bucket.begins_at]
-        )
+        shortest = cover.scale.shortest
+        cover = cover.having([bucket.begins_at for bucket in tallied if bucket.span == shortest])
     buckets = [
         _Bucket(begins_at=edge.start, ends_at=edge.end, runs=JobExecution.objects.matching(edge).count())
         for edge in cover.edges(wanted)
@@ -288,23 +333,17 @@ def _reach(buckets: Sequence[_Bucket], *, offset: int, size: int) -> tuple[list[
     return reach, before
 
 
-def _refined(
-    wanted: RunFilter, reach: list[_Bucket], before: int, *, offset: int, size: int
-) -> tuple[list[_Bucket], int]:
-    """The same in finer spans where it begins or ends with a coarse one, which may hold very many runs."""
-    scale = _scale(wanted)
+def _finer(wanted: RunFilter, reach: list[_Bucket], longer: Span, shorter: Span) -> list[_Bucket]:
+    """The same in shorter spans where it begins or ends with a longer one, which may hold very many runs."""
     parts = [
-        _Part(span=scale.fine, begin=bucket.begins_at, end=bucket.ends_at)
+        _Part(span=shorter, begin=bucket.begins_at, end=bucket.ends_at)
         for bucket in {reach[0], reach[-1]}
-        if bucket.span == scale.coarse and bucket.ends_at and (bucket.held > BUSY or not scale.sparse)
+        if bucket.span == longer and bucket.ends_at and bucket.held > FEW[longer]
     ]
     if not parts:
-        return reach, before
+        return reach
     found = _tally_buckets(wanted, parts)
-    replaced = {floor(bucket.begins_at, scale.coarse) for bucket in found if bucket.begins_at}
-    finer = [bucket for bucket in reach if bucket.span != scale.coarse or bucket.begins_at not in replaced]
+    replaced = {floor(bucket.begins_at, longer) for bucket in found if bucket.begins_at}
+    finer = [bucket for bucket in reach if bucket.span != longer or bucket.begins_at not in replaced]
     finer += [bucket for bucket in found if bucket.runs]
-    finer.sort(key=lambda bucket: bucket.ends_at or FOREVER, reverse=True)
-    closer, more = _reach(finer, offset=offset - before, size=size)
-    # Nothing where runs of that span were deleted between the two readings.
-    return (closer, before + more) if closer else (reach, before)
+    return sorted(finer, key=lambda bucket: bucket.ends_at or FOREVER, reverse=True)

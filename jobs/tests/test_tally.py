@@ -7,11 +7,12 @@ import threading
 import time
 import uuid
 from datetime import UTC, datetime, timedelta
+from itertools import combinations, pairwise
 from typing import Any
 
 import pytest
 from django.db import connection, transaction
-from django.db.models import Avg, Count
+from django.db.models import Avg, Count, F, Sum
 from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -48,9 +49,9 @@ def nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def few_are_busy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some jobs keep the days of some months here, and none has its slice for itself."""
+    """Some jobs keep the days of some months here, none has its slice for itself, and pages are far apart."""
     monkeypatch.setattr(job_tally, "BUSY", 4)
-    monkeypatch.setattr(statistics, "BUSY", 4)
+    monkeypatch.setattr(statistics, "FEW", {Span.MONTH: 4, Span.DAY: 4})
     monkeypatch.setattr(job_tally, "JOBS_AT_ONCE", 2)
 
 
@@ -216,11 +217,212 @@ def test_what_was_written_behind_our_back_is_found_and_said(
     assert recount(now=NOON + 2 * DAY, term=term) == 0
 
 
-# ---- of one job ---------------------------------------------------------------------------------
+# ---- months -------------------------------------------------------------------------------------
 
 # The month of NOON is over, and the next one has days that have passed.
 NEXT_MONTH = datetime(2026, 4, 5, 12, tzinfo=UTC)
-MARCH = datetime(2026, 3, 1, tzinfo=UTC)
+FEBRUARY, MARCH, APRIL = (datetime(2026, month, 1, tzinfo=UTC) for month in (2, 3, 4))
+INSTANT = timedelta(microseconds=1)
+
+
+def months() -> dict[datetime, int]:
+    """Those before their mark."""
+    until = months_mark() or FEBRUARY
+    rows = RunTally.objects.filter(span=Span.MONTH, begins_at__lt=until).values_list("begins_at")
+    return dict(rows.annotate(Sum("runs")))
+
+
+def months_mark() -> datetime | None:
+    return TallyMark.objects.values_list("months_counted_until", flat=True).first()
+
+
+def forget_months() -> None:
+    """As after an upgrade from a version that had none."""
+    RunTally.objects.filter(span=Span.MONTH).delete()
+    TallyMark.objects.update(months_counted_until=None)
+
+
+def assert_all_same(job: Job) -> None:
+    """For periods that begin and end in each month, and at their edges."""
+    edges = [None, FEBRUARY, MARCH - INSTANT, MARCH, NOON, APRIL, APRIL + INSTANT, APRIL + DAY, NEXT_MONTH]
+    for start, end in combinations(edges, 2):
+        assert_same(RunFilter(start=start, end=end))
+        assert_same(RunFilter(start=start, statuses=("failed",)))
+
+
+@pytest.fixture
+def three_months(job: Job) -> Job:
+    """Runs of February's last days, of March up to its last moment, and of April from its first on."""
+    moments = [MARCH - 2 * DAY, MARCH - INSTANT, MARCH, NOON, NOON + HOUR, NOON + 3 * DAY, APRIL - INSTANT]
+    for number, moment in enumerate([*moments, APRIL, APRIL + HOUR, APRIL + 2 * DAY, NEXT_MONTH]):
+        ExecutionFactory(job=job, started_at=moment, failed=number % 3 == 0)
+    return job
+
+
+@pytest.mark.databases
+def test_a_month_is_counted_when_its_last_day_is(three_months: Job, term: Term):
+    """Its first one too, though the history begins within it."""
+    count_closed_hours(now=APRIL + SETTLE - INSTANT, term=term)
+    assert (months(), months_mark()) == ({FEBRUARY: 2}, MARCH)
+    assert_all_same(three_months)
+
+    count_closed_hours(now=APRIL + SETTLE, term=term)
+    assert (months(), months_mark()) == ({FEBRUARY: 2, MARCH: 5}, APRIL)
+    assert_all_same(three_months)
+    assert recount(now=APRIL + DAY, term=term) == 0
+
+
+def test_a_month_without_runs_is_passed_too(job: Job, term: Term):
+    for moment in (FEBRUARY, APRIL):
+        ExecutionFactory(job=job, started_at=moment)
+
+    count_closed_hours(now=NEXT_MONTH, term=term)
+
+    assert (months(), months_mark()) == ({FEBRUARY: 1}, APRIL)
+    assert_all_same(job)
+
+
+@pytest.mark.databases
+def test_a_history_from_before_months_has_them_filled_in_one_by_one(
+    three_months: Job, term: Term, monkeypatch: pytest.MonkeyPatch
+):
+    """Readers take the days until then, also where the lead is lost half way."""
+    count_closed_hours(now=NEXT_MONTH, term=term)
+    forget_months()
+    assert_all_same(three_months)
+    count_month, counted = tally._count_month, []
+
+    def lose_the_lead(month: datetime, *, term: Term) -> None:
+        if counted:
+            raise LeaseLost
+        counted.append(month)
+        count_month(month, term=term)
+
+    monkeypatch.setattr(tally, "_count_month", lose_the_lead)
+    with pytest.raises(LeaseLost):
+        count_closed_hours(now=NEXT_MONTH, term=term)
+    assert (months(), months_mark()) == ({FEBRUARY: 2}, MARCH)
+    assert_all_same(three_months)
+
+    monkeypatch.setattr(tally, "_count_month", count_month)
+    assert count_closed_hours(now=NEXT_MONTH, term=term) == 0
+    assert (months(), months_mark()) == ({FEBRUARY: 2, MARCH: 5}, APRIL)
+    assert_all_same(three_months)
+    assert recount(now=NEXT_MONTH, term=term) == 0
+
+
+@pytest.mark.databases
+@pytest.mark.parametrize("is_upgrade", [False, True])
+def test_what_is_deleted_leaves_its_month(three_months: Job, term: Term, is_upgrade: bool):
+    """One that is counted, and one that is not yet."""
+    count_closed_hours(now=NEXT_MONTH, term=term)
+    if is_upgrade:
+        forget_months()
+
+    with transaction.atomic():
+        delete_runs(JobExecution.objects.filter(started_at__in=[MARCH - INSTANT, MARCH, NOON, APRIL]))
+    assert_all_same(three_months)
+    count_closed_hours(now=NEXT_MONTH, term=term)
+
+    assert months() == {FEBRUARY: 1, MARCH: 3}
+    assert recount(now=NEXT_MONTH, term=term) == 0
+    # What was entered with a minus is one with the rest.
+    assert not RunTally.objects.filter(span=Span.MONTH, begins_at__lt=APRIL, runs__lt=0).exists()
+    assert_all_same(three_months)
+
+
+@pytest.mark.parametrize("days", [5, 6, 22, 34, 60])
+def test_what_is_pruned_leaves_its_month(three_months: Job, term: Term, days: int):
+    count_closed_hours(now=NEXT_MONTH, term=term)
+
+    list(prune_executions(days=days, now=NEXT_MONTH))
+
+    assert_all_same(three_months)
+    assert recount(now=NEXT_MONTH, term=term) == 0
+    assert sum(months().values()) == JobExecution.objects.filter(started_at__lt=APRIL).count()
+    assert_all_same(three_months)
+
+
+@pytest.mark.databases
+@pytest.mark.parametrize(
+    "since",
+    [MARCH - INSTANT, MARCH, MARCH + HOUR, NOON, APRIL - INSTANT, APRIL, APRIL + INSTANT, NEXT_MONTH - DAY],
+)
+def test_a_change_has_its_month_counted_anew(three_months: Job, term: Term, since: datetime):
+    """Also where the mark has passed only a part of it again: what is stored of the rest is old."""
+    count_closed_hours(now=NEXT_MONTH, term=term)
+    ExecutionFactory(job=three_months, started_at=since)
+    reopen(since)
+
+    for now in (since, since + 2 * HOUR, since + 2 * DAY, since + 20 * DAY):
+        assert_all_same(three_months)
+        count_closed_hours(now=min(now, NEXT_MONTH), term=term)
+    count_closed_hours(now=NEXT_MONTH, term=term)
+
+    assert_all_same(three_months)
+    assert (sum(months().values()), months_mark()) == (7 + (since < APRIL), APRIL)
+    assert recount(now=NEXT_MONTH, term=term) == 0
+
+
+def test_a_month_that_an_earlier_version_did_not_know_of_is_found_and_said(
+    three_months: Job, term: Term, caplog: pytest.LogCaptureFixture
+):
+    count_closed_hours(now=NEXT_MONTH, term=term)
+    RunTally.objects.filter(span=Span.MONTH, begins_at=MARCH).update(runs=F("runs") + 1)
+
+    assert recount(now=NEXT_MONTH, term=term) == 1
+
+    assert "month=2026-03-01" in caplog.text
+    assert months() == {FEBRUARY: 2, MARCH: 5}
+    assert recount(now=NEXT_MONTH, term=term) == 0
+
+
+def test_runs_written_behind_our_back_before_the_first_month_are_found(three_months: Job, term: Term):
+    count_closed_hours(now=NEXT_MONTH, term=term)
+    ExecutionFactory(job=three_months, started_at=FEBRUARY - 3 * DAY)
+
+    # The day, its month, and that month of the job.
+    assert recount(now=NEXT_MONTH, term=term) == 3
+
+    assert_all_same(three_months)
+    assert recount(now=NEXT_MONTH, term=term) == 0
+
+
+MOMENTS = st.integers(0, 110 * 86_400).map(lambda seconds: NOON - timedelta(seconds=seconds, microseconds=1))
+
+
+@given(
+    start=st.none() | MOMENTS,
+    end=MOMENTS,
+    mark=MOMENTS.map(lambda moment: floor(moment, Span.HOUR)),
+    months_mark=st.none() | MOMENTS.map(lambda moment: floor(moment, Span.MONTH)),
+)
+def test_a_period_is_divided_into_whole_spans_before_their_marks(
+    start: datetime | None, end: datetime, mark: datetime, months_mark: datetime | None
+):
+    marks = {Span.MONTH: months_mark, Span.DAY: mark, Span.HOUR: mark}
+    period_end = min(end, mark)
+
+    parts = list(statistics._parts(start, period_end, list(marks.items())))
+
+    for newer, older in pairwise(parts):
+        assert newer.begin == older.end
+    for part in parts:
+        until = marks[part.span]
+        assert until is not None
+        assert part.end <= until
+        assert part.begin is None or part.begin < part.end
+        assert all(floor(bound, part.span) == bound for bound in (part.begin, part.end) if bound)
+    # What is left out is less than an hour at either end.
+    oldest, newest = (parts[-1].begin, parts[0].end) if parts else (period_end, period_end)
+    assert period_end - newest < HOUR
+    if start is None or oldest is None:
+        assert oldest is start
+    else:
+        assert oldest - start < HOUR * (1 if parts else 2)
+
+
+# ---- of one job ---------------------------------------------------------------------------------
 
 
 def of_job(job: Job, span: Span) -> dict[datetime, int]:
@@ -278,6 +480,13 @@ def test_what_was_counted_of_a_job_is_not_read_again(busy: Job, idle: Job, term:
     counting = [query["sql"] for query in queries if "jobs_jobexecution" in query["sql"]]
     # Of the idle one, the days of March until NOON.
     assert len(counting) == 1
+
+
+def test_a_period_over_the_edge_of_a_month_may_have_days_on_one_side_alone(busy: Job, idle: Job, term: Term):
+    count_closed_hours(now=NEXT_MONTH, term=term)
+
+    for job in (busy, idle):
+        assert_same(RunFilter(job_id=job.pk, start=NOON + 12 * HOUR, end=floor(NEXT_MONTH, Span.DAY)))
 
 
 @pytest.mark.databases
@@ -422,7 +631,7 @@ class World:
         steps = (
             [self.start] * 5 + [self.end] * 4 + [self.count] * 3 + [self.wait] * 5
             + [self.lose, self.answer_late, self.prune, self.delete] * 2
-            + [self.set_clock_back, self.recount, self.miss_queue]
+            + [self.set_clock_back, self.recount, self.miss_queue, self.upgrade]
         )  # fmt: skip
         self.random.choice(steps)()
 
@@ -500,6 +709,9 @@ class World:
 
     def count(self) -> None:
         count_closed_hours(now=self.now, term=self.term)
+
+    def upgrade(self) -> None:
+        forget_months()
 
     def recount(self) -> None:
         assert recount(now=self.now, term=self.term) == 0, "the tallies were wrong"
@@ -606,6 +818,38 @@ ODD = RunFilter(start=NOON + timedelta(minutes=7), end=NOON + 5 * DAY + timedelt
 def test_a_page_costs_a_few_statements(
     many_days: Job, django_assert_num_queries: Any, wanted: RunFilter, offset: int, statements: int
 ):
+    with django_assert_num_queries(statements):
+        list_runs(wanted, offset=offset, size=2)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "offset", "statements"),
+    [
+        # At the beginning nothing is passed over, where all match.
+        (RunFilter(end=APRIL), 0, 3),
+        # Within a month: its days; of those that hold many, the hours.
+        (RunFilter(), 7, 5),
+        (RunFilter(), 10, 6),
+        (RunFilter(trigger_type="scheduled"), 7, 6),
+        # What matches may stand anywhere in a month; those of one status stand together.
+        (RunFilter(statuses=("failed",)), 1, 4),
+        (RunFilter(statuses=("failed", "queued")), 1, 6),
+        # A month that holds few.
+        (RunFilter(statuses=("failed", "queued")), 3, 4),
+    ],
+)
+def test_a_page_in_a_month_costs_a_few_statements(
+    three_months: Job,
+    term: Term,
+    django_assert_num_queries: Any,
+    wanted: RunFilter,
+    offset: int,
+    statements: int,
+):
+    for minutes in range(5):
+        ExecutionFactory(job=three_months, started_at=NOON + timedelta(minutes=minutes))
+    count_closed_hours(now=NEXT_MONTH, term=term)
+
     with django_assert_num_queries(statements):
         list_runs(wanted, offset=offset, size=2)
 
