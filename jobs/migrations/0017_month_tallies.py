@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('jobs', '0014_job_tallies'),
+        ('jobs', '0016_job_next_run'),
     ]
 
     operations = [
