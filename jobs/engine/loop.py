@@ -45,6 +45,9 @@ from jobs.models import JobExecution
 logger = logging.getLogger(__name__)
 
 CLAIM_BATCH = 500
+# Answers that may wait to be recorded; beyond it no more calls are made. They are lost with the process, and
+# the last ones of a herd would be seen seconds after they came.
+UNRECORDED_MOST = 1000
 # A tick that still has rows to send stops here, so that the next one can plan.
 TICK_BUDGET_S = 0.9
 RECORD_STOP_S = 10.0
@@ -264,7 +267,7 @@ class Engine:
             # As in most seconds: no transaction for nothing.
             return
         while self._dispatch(term) and time.monotonic() < until:
-            if self._offer is None and not self.sender.free:
+            if self._offer is None and not self._room():
                 self._freed.clear()
                 self._freed.wait(max(0.0, min(0.1, until - time.monotonic())))
 
@@ -272,7 +275,7 @@ class Engine:
         """Claim one batch, no more than can be sent now. Whether there may be more."""
         if self._offer is not None:
             return self._offer(now=self._now(), term=term)
-        limit = min(CLAIM_BATCH, self.sender.free)
+        limit = self._room()
         if not limit:
             return True
         with metrics.DATABASE.labels("claim").time():
@@ -280,3 +283,7 @@ class Engine:
             claimed = claim(now=self._now(), term=term, limit=limit, config=self._config, send_by=send_by)
         hand_over(claimed, sender=self.sender, recorder=self.recorder)
         return claimed.count == limit
+
+    def _room(self) -> int:
+        """How many runs to claim: what can be sent now, while the recorder keeps up with the answers."""
+        return 0 if self.recorder.waiting > UNRECORDED_MOST else min(CLAIM_BATCH, self.sender.free)

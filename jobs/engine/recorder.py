@@ -53,6 +53,11 @@ class Recorder:
         """How many attempts to write a batch have come to their end; None while there is nothing to write."""
         return self._ended if self._is_busy else None
 
+    @property
+    def waiting(self) -> int:
+        """Results that no batch has taken yet."""
+        return self._results.qsize()
+
     def start(self) -> None:
         self._thread.start()
 

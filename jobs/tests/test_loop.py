@@ -266,3 +266,19 @@ def test_a_sender_that_stands_still_is_a_fault_and_one_that_begins_calls_is_not(
     assert last_fault(itertools.count(1)) == ""
     assert last_fault(itertools.repeat(None)) == ""
     assert "no beginning of a call has come to its end" in last_fault(itertools.repeat(5))
+
+
+def test_while_answers_wait_to_be_recorded_no_more_is_claimed(engine, monkeypatch):
+    JobFactory()
+    run = ExecutionFactory(queued=True, manual=True, available_at=NOON)
+    monkeypatch.setattr(loop, "TICK_BUDGET_S", 0.0)
+
+    monkeypatch.setattr(type(engine.recorder), "waiting", property(lambda self: loop.UNRECORDED_MOST + 1))
+    engine.tick()
+    run.refresh_from_db()
+    assert run.status == "queued"
+
+    monkeypatch.setattr(type(engine.recorder), "waiting", property(lambda self: loop.UNRECORDED_MOST))
+    engine.tick()
+    run.refresh_from_db()
+    assert run.status != "queued"
