@@ -343,10 +343,19 @@ def test_what_is_pruned_leaves_its_month(three_months: Job, term: Term, days: in
     assert_all_same(three_months)
 
 
-@pytest.mark.databases
+# Each takes seconds: two of them on every database, half of them each night.
 @pytest.mark.parametrize(
     "since",
-    [MARCH - INSTANT, MARCH, MARCH + HOUR, NOON, APRIL - INSTANT, APRIL, APRIL + INSTANT, NEXT_MONTH - DAY],
+    [
+        MARCH - INSTANT,
+        pytest.param(MARCH, marks=pytest.mark.databases),
+        pytest.param(MARCH + HOUR, marks=pytest.mark.slow),
+        pytest.param(NOON, marks=pytest.mark.slow),
+        pytest.param(APRIL - INSTANT, marks=pytest.mark.databases),
+        APRIL,
+        pytest.param(APRIL + INSTANT, marks=pytest.mark.slow),
+        pytest.param(NEXT_MONTH - DAY, marks=pytest.mark.slow),
+    ],
 )
 def test_a_change_has_its_month_counted_anew(three_months: Job, term: Term, since: datetime):
     """Also where the mark has passed only a part of it again: what is stored of the rest is old."""

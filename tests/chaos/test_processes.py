@@ -57,7 +57,6 @@ def test_killed_in_a_burst_every_slot_has_one_row_and_nobody_is_called_twice(
     assert set(summary) <= {"success:", "failed:interrupted"}, summary
 
 
-@pytest.mark.databases
 def test_where_the_process_that_makes_the_calls_dies_a_standby_goes_on(
     schedulers: Schedulers, http_sink: HttpSink
 ):
